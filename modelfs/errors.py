@@ -1,0 +1,47 @@
+"""The exceptions of modelfs, each with the errno that it becomes.
+
+Law: only these leave a module; engines map foreign errors to them by type (``store_*``), and only ``operations``
+turns them into FUSE errors. A message says what failed, on which key, and what to do, and never holds a secret.
+"""
+
+import errno
+
+
+class ModelfsError(Exception):
+    """Anything that modelfs reports on purpose. ``errno`` is what a file operation answers."""
+
+    errno: int = errno.EIO
+
+
+class UsageError(ModelfsError):
+    """A URL, option, file or machine is not as it must be. The command line exits with status 2."""
+
+
+class ObjectNotFoundError(ModelfsError):
+    """There is no such key, bucket or path."""
+
+    errno = errno.ENOENT
+
+
+class AccessRefusedError(ModelfsError):
+    """The store refuses the credentials, or there are none."""
+
+    errno = errno.EACCES
+
+
+class VersionGoneError(ModelfsError):
+    """The pinned version of an object is no longer what the store serves."""
+
+    errno = errno.ESTALE
+
+
+class StoreUnavailableError(ModelfsError):
+    """The store cannot be reached, throttles, fails (5xx) or stalls. Worth a retry."""
+
+
+class CorruptAnswerError(StoreUnavailableError):
+    """The store answered with a body that is truncated, over-long or not what was asked for. Worth a retry."""
+
+
+class StoreRefusedError(ModelfsError):
+    """The store answers with an error that a retry cannot mend (bad request, no such bucket at all, redirect)."""
