@@ -76,6 +76,13 @@ async def in_thread_with_retries(
                 raise
             # the first failures are the weather; one that lasts is for an operator
             level = logging.WARNING if attempt in (3, 10, 30, 100) else logging.INFO
-            log.log(level, "trying again what=%r attempt=%d pause_s=%.1f error=%s", what, attempt + 1, pause, error)
+            log.log(
+                level,
+                "trying again what=%r attempt=%d pause_s=%.1f error=%s",
+                what,
+                attempt + 1,
+                pause,
+                error,
+            )
         attempt += 1
         await trio.sleep(pause)
