@@ -1,0 +1,87 @@
+"""A Store in memory, which tests fill, rewrite and make fail.
+
+Law: it is so plain that it is obviously right, and it passes the same contract suite as the real engines. Like S3, a
+page of a listing is what is there when the page is asked for, and the version is a hash of the bytes, so the same bytes
+put twice are the same version with a new date.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from modelfs.blocks import ObjectInfo
+from modelfs.errors import VersionGoneError
+
+FIRST_MTIME_NS = 1_700_000_000_000_000_000
+"""What the first object without a time of its own is dated; each later one a second later, so tests repeat."""
+
+
+class _Object(NamedTuple):
+    info: ObjectInfo
+    data: bytes
+
+
+class MemoryStore:
+    """Objects in a dictionary, behind the Store protocol. Thread-safe.
+
+    ``reads`` logs (key, offset, length) of each read that was asked for, also of those that failed. ``listings``
+    counts the listings begun, not their pages. ``fail`` is called before each request with ("list", None) for every
+    page and ("read", info) for every read; it may raise or block.
+    """
+
+    def __init__(self, *, page_size: int = 1000) -> None:
+        """Begin empty."""
+        self.page_size = page_size
+        self.reads: list[tuple[str, int, int]] = []
+        self.listings = 0
+        self.fail: Callable[[str, ObjectInfo | None], None] | None = None
+        self._objects: dict[str, _Object] = {}
+        self._puts = 0
+        self._lock = threading.Lock()
+
+    def put(self, key: str, data: bytes, *, mtime_ns: int | None = None) -> ObjectInfo:
+        """Store ``data`` under ``key``, over what was there, and return what a listing now tells of it."""
+        version = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+        with self._lock:
+            if mtime_ns is None:
+                mtime_ns = FIRST_MTIME_NS + self._puts * 1_000_000_000
+            self._puts += 1
+            info = ObjectInfo(key, len(data), version, mtime_ns)
+            self._objects[key] = _Object(info, bytes(data))
+        return info
+
+    def delete(self, key: str) -> None:
+        """Remove ``key``, which must be there."""
+        with self._lock:
+            del self._objects[key]
+
+    def list_pages(self) -> Iterator[list[ObjectInfo]]:
+        """Yield all objects, sorted by key, ``page_size`` at a time."""
+        with self._lock:
+            self.listings += 1
+        after = ""
+        while True:
+            self._ask("list", None)
+            with self._lock:
+                keys = sorted(key for key in self._objects if key > after)
+                page = [self._objects[key].info for key in keys[: self.page_size]]
+            yield page
+            if len(keys) <= self.page_size:
+                return
+            after = page[-1].key
+
+    def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
+        """Return exactly ``[offset, offset + length)`` of this version."""
+        with self._lock:
+            self.reads.append((info.key, offset, length))
+        self._ask("read", info)
+        with self._lock:
+            found = self._objects.get(info.key)
+        if found is None or found.info.version != info.version:
+            raise VersionGoneError(f"{info.key!r}: the version read here was replaced or deleted; open it again")
+        return memoryview(found.data)[offset : offset + length]
+
+    def _ask(self, kind: str, info: ObjectInfo | None) -> None:
+        if self.fail is not None:
+            self.fail(kind, info)
