@@ -7,29 +7,38 @@ retries inside retries multiply (s3fs alone: 5 x 5).
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 import trio
 
 from modelfs.blocks import ObjectInfo
-from modelfs.errors import StoreUnavailableError
+from modelfs.errors import ModelfsError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
+class Page(NamedTuple):
+    """One page of a listing, and the token that asks for the next one; None after the last page."""
+
+    objects: list[ObjectInfo]
+    next_token: str | None
+
+
 class Store(Protocol):
     """Lists and reads the objects of one repository. Thread-safe; one request, one try, for each call."""
 
-    def list_pages(self) -> Iterator[list[ObjectInfo]]:
-        """Yield every object below the prefix, page by page, in no particular order.
+    def list_page(self, token: str | None) -> Page:
+        """Return the page of the flat listing below the prefix that ``token`` names; None names the first.
 
-        A page costs one request (at most 1,000 keys) when it is asked for. An iteration that ends without an
-        exception was complete. Keys are as in ``ObjectInfo``. An empty or absent prefix is an empty listing; a
-        missing bucket or root folder raises ObjectNotFoundError.
+        One request, at most 1,000 keys where the store pages, in no particular order; keys as in ``ObjectInfo``. A
+        page that failed can be asked for again with the same token, so a listing survives a failing page without
+        starting over, and is complete exactly when ``next_token`` is None. An empty or absent prefix is an empty
+        page; a missing bucket or root folder raises ObjectNotFoundError.
         """
         ...
 
@@ -58,31 +67,42 @@ class RetryPolicy:
 
 
 async def in_thread_with_retries(
-    request: Callable[[], T], *, what: str, policy: RetryPolicy, limiter: trio.CapacityLimiter
+    request: Callable[[], T],
+    *,
+    what: str,
+    policy: RetryPolicy,
+    limiter: trio.CapacityLimiter,
+    retry_on: tuple[type[ModelfsError], ...] = (StoreUnavailableError,),
 ) -> T:
     """Run the blocking ``request`` in a thread until it succeeds, and return its result.
 
-    Only StoreUnavailableError (and its kinds) is tried again; the last one is raised when the deadline has passed.
-    The pause is spent without a thread. A cancelled caller abandons the thread, whose own time-outs end it.
+    Only ``retry_on`` (and its kinds) is tried again; the last one is raised when the deadline has passed. The pause
+    is spent without a thread. A cancelled caller abandons the thread, whose own time-outs end it.
     """
     deadline = trio.current_time() + policy.deadline_s
     attempt = 0
     while True:
         try:
             return await trio.to_thread.run_sync(request, limiter=limiter, abandon_on_cancel=True)
-        except StoreUnavailableError as error:
+        except retry_on as error:
             pause = policy.pause_s(attempt)
             if trio.current_time() + pause >= deadline:
                 raise
             # the first failures are the weather; one that lasts is for an operator
-            level = logging.WARNING if attempt in (3, 10, 30, 100) else logging.INFO
-            log.log(
-                level,
-                "trying again what=%r attempt=%d pause_s=%.1f error=%s",
-                what,
-                attempt + 1,
-                pause,
-                error,
-            )
+            level = logging.WARNING if attempt in {3, 10, 30, 100} else logging.INFO
+            log.log(level, "trying again what=%r attempt=%d pause_s=%.1f error=%s", what, attempt + 1, pause, error)
         attempt += 1
         await trio.sleep(pause)
+
+
+async def list_everything(store: Store, *, policy: RetryPolicy, limiter: trio.CapacityLimiter) -> list[ObjectInfo]:
+    """Return every object, or raise: all or nothing. The deadline of ``policy`` is for each page, not for the whole."""
+    objects: list[ObjectInfo] = []
+    token: str | None = None
+    while True:
+        request = partial(store.list_page, token)
+        page = await in_thread_with_retries(request, what="list", policy=policy, limiter=limiter)
+        objects += page.objects
+        if page.next_token is None:
+            return objects
+        token = page.next_token
