@@ -7,11 +7,12 @@ put twice are the same version with a new date.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import VersionGoneError
+from modelfs.store import Page
 
 FIRST_MTIME_NS = 1_700_000_000_000_000_000
 """What the first object without a time of its own is dated; each later one a second later, so tests repeat."""
@@ -56,20 +57,17 @@ class MemoryStore:
         with self._lock:
             del self._objects[key]
 
-    def list_pages(self) -> Iterator[list[ObjectInfo]]:
-        """Yield all objects, sorted by key, ``page_size`` at a time."""
-        with self._lock:
-            self.listings += 1
-        after = ""
-        while True:
-            self._ask("list", None)
+    def list_page(self, token: str | None) -> Page:
+        """Return the next ``page_size`` objects behind the key ``token``, sorted by key."""
+        if token is None:
             with self._lock:
-                keys = sorted(key for key in self._objects if key > after)
-                page = [self._objects[key].info for key in keys[: self.page_size]]
-            yield page
-            if len(keys) <= self.page_size:
-                return
-            after = page[-1].key
+                self.listings += 1
+        after = token or ""
+        self._ask("list", None)
+        with self._lock:
+            keys = sorted(key for key in self._objects if key > after)
+            page = [self._objects[key].info for key in keys[: self.page_size]]
+        return Page(page, page[-1].key if len(keys) > self.page_size else None)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version."""
