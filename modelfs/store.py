@@ -76,23 +76,27 @@ async def in_thread_with_retries(
 ) -> T:
     """Run the blocking ``request`` in a thread until it succeeds, and return its result.
 
-    Only ``retry_on`` (and its kinds) is tried again; the last one is raised when the deadline has passed. The pause
-    is spent without a thread. A cancelled caller abandons the thread, whose own time-outs end it.
+    Only ``retry_on`` (and its kinds) is tried again; the last one is raised at the deadline, also in the middle of a
+    try. The pause is spent without a thread. A cancelled or late request's thread is abandoned; its own time-outs
+    end it.
     """
-    deadline = trio.current_time() + policy.deadline_s
+    last_error: ModelfsError = StoreUnavailableError(
+        f"no answer from the store within {policy.deadline_s:g} s ({what})"
+    )
     attempt = 0
-    while True:
-        try:
-            return await trio.to_thread.run_sync(request, limiter=limiter, abandon_on_cancel=True)
-        except retry_on as error:
-            pause = policy.pause_s(attempt)
-            if trio.current_time() + pause >= deadline:
-                raise
-            # the first failures are the weather; one that lasts is for an operator
-            level = logging.WARNING if attempt in {3, 10, 30, 100} else logging.INFO
-            log.log(level, "trying again what=%r attempt=%d pause_s=%.1f error=%s", what, attempt + 1, pause, error)
-        attempt += 1
-        await trio.sleep(pause)
+    with trio.move_on_after(policy.deadline_s):
+        while True:
+            try:
+                return await trio.to_thread.run_sync(request, limiter=limiter, abandon_on_cancel=True)
+            except retry_on as error:
+                last_error = error
+                pause = policy.pause_s(attempt)
+                # the first failures are the weather; one that lasts is for an operator
+                level = logging.WARNING if attempt in {3, 10, 30, 100} else logging.INFO
+                log.log(level, "trying again what=%r attempt=%d pause_s=%.1f error=%s", what, attempt + 1, pause, error)
+            attempt += 1
+            await trio.sleep(pause)
+    raise last_error
 
 
 async def list_everything(store: Store, *, policy: RetryPolicy, limiter: trio.CapacityLimiter) -> list[ObjectInfo]:

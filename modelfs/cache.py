@@ -1,0 +1,220 @@
+"""BlockCache: blocks of object versions in memory, loaded once each, under one exact budget.
+
+Law: a block is in the table from the moment its fetch begins, as part of the extent (a run of blocks, one request)
+that brings it, so no block is ever on its way twice; and it is readable only once the whole fetch has been checked,
+so a failed fetch is never shown as data. The bytes of an extent are reserved before its fetch begins and returned
+when it leaves the table; their sum never passes the budget.
+
+Who runs: everything but ``read`` is synchronous on the trio thread, hence atomic. A reader that needs room and finds
+none waits until some is returned. What a prefetch brought and nobody has read yet is evicted only for a demand
+read, never for another prefetch; what was read to its end goes first, because the kernel's page cache holds it now.
+
+Rejected: evicting in the order of last use. It throws the prefetched blocks, which nobody has touched yet, out before
+the ones that were just read and will not be read again.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
+from modelfs.errors import ModelfsError
+
+log = logging.getLogger(__name__)
+
+Fetch = Callable[[ObjectInfo, int, int, bool], Awaitable[memoryview]]
+"""``await fetch(info, offset, length, is_prefetch)`` returns exactly these bytes, or raises a ModelfsError."""
+
+Identity = tuple[str, str]  # key, version
+
+
+class Extent:
+    """A run of blocks of one object version that one request brings."""
+
+    __slots__ = ("data", "error", "info", "landed", "length", "offset", "waiters")
+
+    def __init__(self, info: ObjectInfo, blocks: range) -> None:
+        self.info = info
+        self.offset = blocks.start * BLOCK_BYTES
+        self.length = min(blocks.stop * BLOCK_BYTES, info.size) - self.offset
+        self.data: memoryview | None = None
+        self.error: ModelfsError | None = None
+        self.landed = trio.Event()
+        self.waiters = 0
+
+    @property
+    def blocks(self) -> range:
+        """The indexes of its blocks."""
+        return range(self.offset // BLOCK_BYTES, block_count(self.offset + self.length, block_bytes=BLOCK_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of the cache. ``used_bytes`` counts what is in memory and what is on its way."""
+
+    budget_bytes: int
+    used_bytes: int
+    peak_bytes: int
+    fetches: int
+    fetched_bytes: int
+    waiting_for_room: int
+
+
+class BlockCache:
+    """Extents of object versions, at most ``budget_bytes`` of them, fetched in ``nursery`` with ``fetch``."""
+
+    def __init__(self, *, budget_bytes: int, fetch: Fetch, nursery: trio.Nursery) -> None:
+        self._budget_bytes = budget_bytes
+        self._fetch = fetch
+        self._nursery = nursery
+        self._table: dict[tuple[Identity, int], Extent] = {}
+        self._unread: OrderedDict[Extent, None] = OrderedDict()  # landed, nobody has read them to their end
+        self._read: OrderedDict[Extent, None] = OrderedDict()  # landed, evicted first
+        self._used_bytes = self._peak_bytes = self._fetches = self._fetched_bytes = 0
+        self._room = trio.lowlevel.ParkingLot()
+
+    def statistics(self) -> Statistics:
+        """Return the figures of this moment."""
+        return Statistics(
+            self._budget_bytes,
+            self._used_bytes,
+            self._peak_bytes,
+            self._fetches,
+            self._fetched_bytes,
+            len(self._room),
+        )
+
+    def start(self, info: ObjectInfo, index: int, unit: int) -> Extent | None:
+        """Return the extent of block ``index``, begun now if need be; None when there is no room.
+
+        A new extent has that block as the first of at most ``unit``; the caller is one who waits for it.
+        """
+        extent = self._table.get(((info.key, info.version), index))
+        if extent is None:
+            extent = self._begin(info, range(index, index + unit), is_prefetch=False)
+        if extent is None:
+            # the least that will do: a small budget must not keep a reader out
+            extent = self._begin(info, range(index, index + 1), is_prefetch=False)
+        return extent
+
+    async def read(self, info: ObjectInfo, index: int, unit: int) -> tuple[memoryview, int]:
+        """Return a landed extent's bytes that hold block ``index``, and the file offset they begin at.
+
+        As ``start``, but waits for room and for the bytes. The view stays valid, but its bytes are only counted in
+        the budget until the caller's next await: copy or answer before. Raises what the fetch raised; the next read
+        then tries again.
+        """
+        while (extent := self.start(info, index, unit)) is None:
+            await self._room.park()
+        if extent.data is None:
+            extent.waiters += 1
+            try:
+                await extent.landed.wait()
+            finally:
+                extent.waiters -= 1
+        if extent.error is not None:
+            raise type(extent.error)(str(extent.error)) from extent.error
+        if extent.data is None:  # evicted cannot be: it had a waiter
+            raise AssertionError(f"an extent landed without data: {extent.info.key!r}")
+        return extent.data, extent.offset
+
+    def prefetch(self, info: ObjectInfo, blocks: range, unit: int) -> None:
+        """Begin to fetch those of ``blocks`` that are not on their way, in order, as far as there is room."""
+        identity = (info.key, info.version)
+        index = blocks.start
+        while index < blocks.stop:
+            if (identity, index) in self._table:
+                index += 1
+                continue
+            extent = self._begin(info, range(index, min(index + unit, blocks.stop)), is_prefetch=True)
+            if extent is None:
+                return
+            index = extent.blocks.stop
+
+    def read_to_end(self, info: ObjectInfo, index: int) -> None:
+        """Tell that the extent of block ``index`` was read to its end: it may be evicted before any unread one."""
+        extent = self._table.get(((info.key, info.version), index))
+        if extent is not None and extent in self._unread:
+            del self._unread[extent]
+            self._read[extent] = None
+            self._room.unpark_all()
+
+    def abandon(self, info: ObjectInfo) -> None:
+        """Tell that nobody has the file open any more: its blocks may be evicted before any others."""
+        mine = [extent for extent in self._unread if extent.info == info]
+        for extent in mine:
+            del self._unread[extent]
+            self._read[extent] = None
+        if mine:
+            self._room.unpark_all()
+
+    def _begin(self, info: ObjectInfo, wanted: range, *, is_prefetch: bool) -> Extent | None:
+        """Reserve and begin one fetch of the leading blocks of ``wanted`` that are missing; None without room."""
+        identity = (info.key, info.version)
+        stop = wanted.start + 1
+        last = min(wanted.stop, block_count(info.size, block_bytes=BLOCK_BYTES))
+        while stop < last and (identity, stop) not in self._table:
+            stop += 1
+        extent = Extent(info, range(wanted.start, stop))
+        if not self._make_room(extent.length, is_prefetch=is_prefetch):
+            return None
+        self._used_bytes += extent.length
+        self._peak_bytes = max(self._peak_bytes, self._used_bytes)
+        for index in extent.blocks:
+            self._table[identity, index] = extent
+        self._nursery.start_soon(self._load, extent, is_prefetch)
+        return extent
+
+    def _make_room(self, length: int, *, is_prefetch: bool) -> bool:
+        """Evict until ``length`` bytes fit, and tell whether they do. Evicts nothing where that cannot help.
+
+        Prefetches leave a quarter of the budget alone, so that a demand read need not wait for one to land.
+        """
+        budget_bytes = self._budget_bytes - self._budget_bytes // 4 if is_prefetch else self._budget_bytes
+        missing = self._used_bytes + length - budget_bytes
+        if missing <= 0:
+            return True
+        queues = (self._read,) if is_prefetch else (self._read, self._unread)
+        evictable = (extent for queue in queues for extent in queue if not extent.waiters)
+        chosen: list[Extent] = []
+        for extent in evictable:
+            if missing <= 0:
+                break
+            chosen.append(extent)
+            missing -= extent.length
+        if missing > 0:
+            return False
+        for extent in chosen:
+            self._drop(extent)
+        return True
+
+    def _drop(self, extent: Extent) -> None:
+        """Take an extent out of the table and return its bytes."""
+        identity = (extent.info.key, extent.info.version)
+        for index in extent.blocks:
+            del self._table[identity, index]
+        self._unread.pop(extent, None)
+        self._read.pop(extent, None)
+        self._used_bytes -= extent.length
+        self._room.unpark_all()
+
+    async def _load(self, extent: Extent, is_prefetch: bool) -> None:  # noqa: FBT001  start_soon passes no keywords
+        self._fetches += 1
+        try:
+            extent.data = await self._fetch(extent.info, extent.offset, extent.length, is_prefetch)
+        except ModelfsError as error:
+            extent.error = error
+            self._drop(extent)
+        except Exception:  # the root of a task: a bug in a fetch must not end the mount
+            log.exception("unexpected error in a fetch key=%r offset=%d", extent.info.key, extent.offset)
+            extent.error = ModelfsError(f"{extent.info.key!r}: an unexpected error, which the log tells")
+            self._drop(extent)
+        else:
+            self._fetched_bytes += extent.length
+            self._unread[extent] = None
+            self._room.unpark_all()
+        finally:
+            extent.landed.set()

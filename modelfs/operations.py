@@ -1,0 +1,287 @@
+"""Operations: the file system's handlers, as thin as they can be.
+
+Law: the only module that raises FUSEError. Our exceptions become their errno, anything unexpected becomes a logged
+EIO, because a handler that lets another exception out ends the pyfuse3 session and leaves the caller hanging.
+Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data.
+
+A file handle is the inode's number: a worker that takes over a mount needs no table of handles. pyfuse3 gives the
+buffer that ``read`` returns to the kernel before anything else runs.
+"""
+
+import errno
+import functools
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar, cast
+
+import pyfuse3
+import trio
+from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
+
+from modelfs.blocks import BLOCK_BYTES, ObjectInfo
+from modelfs.errors import ModelfsError, ObjectNotFoundError, VersionGoneError
+from modelfs.inodes import ROOT_INODE, Inode, Inodes
+from modelfs.streamer import Streamer
+from modelfs.tree import Difference, Directory, File, Node
+from modelfs.view import View
+
+log = logging.getLogger(__name__)
+
+FILE_ATTRIBUTES_TIMEOUT_S = 3600.0
+"""An inode is one version, so its attributes never change; an hour only spares the questions."""
+
+ENTRY_TIMEOUT_S = 60.0
+"""A changed name is invalidated actively; this bounds how long a lost invalidation can last."""
+
+FOLDER_TIMEOUT_S = 1.0
+"""For the entries of the root and the attributes of folders, whose times move: asking costs the store nothing."""
+
+STATFS_BLOCK_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Who owns everything that is shown, and with which permission bits."""
+
+    uid: int
+    gid: int
+    file_mode: int = 0o444
+    dir_mode: int = 0o555
+
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+
+
+def answers_errno(handler: Handler) -> Handler:
+    """Turn what ``handler`` raises into the errno that the kernel is told."""
+
+    @functools.wraps(handler)
+    async def guarded(self: "Operations", *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await handler(self, *args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except VersionGoneError as error:
+            self.view.ask_for_refresh()
+            log.warning("a version is gone operation=%s error=%s", handler.__name__, error)
+            raise pyfuse3.FUSEError(error.errno) from error
+        except ModelfsError as error:
+            if not isinstance(error, ObjectNotFoundError):
+                log.warning("an operation failed operation=%s errno=%d error=%s", handler.__name__, error.errno, error)
+            raise pyfuse3.FUSEError(error.errno) from error
+        except Exception as error:  # the root of a request: a bug must not end the mount
+            log.exception("unexpected error in a handler operation=%s", handler.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from error
+
+    return cast("Handler", guarded)
+
+
+class Operations(pyfuse3.Operations):
+    """Serves ``view`` to the kernel. ``open_streamer`` makes the Streamer of a file when it is first opened."""
+
+    def __init__(self, view: View, *, ownership: Ownership, open_streamer: Callable[[ObjectInfo], Streamer]) -> None:
+        super().__init__()
+        self.view = view
+        self.inodes = Inodes()
+        self._ownership = ownership
+        self._open_streamer = open_streamer
+        self._streamers: dict[int, Streamer] = {}
+        self._opens: dict[int, int] = {}
+
+    @property
+    def open_files(self) -> int:
+        """The number of handles that are open."""
+        return sum(self._opens.values())
+
+    # names
+
+    @answers_errno
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext | None = None
+    ) -> pyfuse3.EntryAttributes:
+        """Answer one name from the tree; an absent one costs the store nothing."""
+        parent = self._inode(parent_inode)
+        directory = self._directory(parent)
+        child = _decoded(name)
+        node = directory.children.get(child)
+        if node is None:
+            raise ObjectNotFoundError(f"{child!r} is not in {parent.path!r}")
+        inode = self.inodes.look_up(_join(parent.path, child), node)
+        return self._attributes(inode.number, node, in_root=parent.number == ROOT_INODE)
+
+    async def forget(self, inode_list: list[tuple[InodeT, int]]) -> None:  # type: ignore[override]  # a Sequence of pairs
+        """Take back lookups. Nothing may be raised here."""
+        for number, lookups in inode_list:
+            self.inodes.forget(number, lookups)
+
+    @answers_errno
+    async def getattr(self, inode: InodeT, ctx: RequestContext | None = None) -> pyfuse3.EntryAttributes:
+        """Answer from the inode's own version, or for a folder from the current tree."""
+        known = self._inode(inode)
+        node = known.file or self._directory(known)
+        return self._attributes(known.number, node, in_root=False)
+
+    @answers_errno
+    async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
+        """Say yes: the kernel checks the modes itself (default_permissions)."""
+        self._inode(inode)
+        return True
+
+    # folders
+
+    @answers_errno
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        """Open a folder; the handle is its number."""
+        self._directory(self._inode(inode))
+        return FileHandleT(inode)
+
+    @answers_errno
+    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """List with attributes (READDIRPLUS). Cookies hash the names, so a tree swapped in between is no harm."""
+        parent = self._inode(InodeT(fh))
+        in_root = parent.number == ROOT_INODE
+        for cookie, name, node in self._directory(parent).entries(start_id):
+            path = _join(parent.path, name)
+            attributes = self._attributes(self.inodes.number_of(path, node), node, in_root=in_root)
+            # True means that the entry fitted, and that the kernel now counts a lookup of it
+            if not pyfuse3.readdir_reply(token, FileNameT(name.encode()), attributes, cookie + 1):
+                return
+            self.inodes.look_up(path, node)
+
+    async def releasedir(self, fh: FileHandleT) -> None:
+        """Have nothing to release: the handle is a number."""
+
+    # files
+
+    @answers_errno
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
+        """Open a version for reading; ESTALE when it is no longer shown, so that the kernel looks the name up again."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise pyfuse3.FUSEError(errno.EROFS)
+        known = self._inode(inode)
+        if known.file is None:
+            raise pyfuse3.FUSEError(errno.EISDIR)
+        shown = self.view.tree.find(known.path)
+        if not (isinstance(shown, File) and shown.info.version == known.version):
+            raise VersionGoneError(f"{known.path!r}: this version is no longer shown")
+        self._streamer(known)
+        self._opens[inode] = self._opens.get(inode, 0) + 1
+        # the inode is one version, so what the page cache holds of it is always right
+        return pyfuse3.FileInfo(fh=FileHandleT(inode), keep_cache=True)
+
+    @answers_errno
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Answer exactly these bytes of one version, cut to its size, or an errno."""
+        known = self._inode(InodeT(fh))
+        if known.file is None:
+            raise pyfuse3.FUSEError(errno.EISDIR)
+        answer = await self._streamer(known).read(off, size)
+        return cast("bytes", answer)  # pyfuse3 takes any buffer; its annotation is narrower
+
+    async def release(self, fh: FileHandleT) -> None:
+        """Close one handle; the last one lets the cache know that nobody reads on."""
+        left = self._opens.get(fh, 0) - 1
+        if left > 0:
+            self._opens[fh] = left
+            return
+        self._opens.pop(fh, None)
+        streamer = self._streamers.pop(fh, None)
+        if streamer is not None:
+            streamer.close()
+
+    # writes, should the kernel ever pass one on although the mount is read-only
+
+    async def _refuse(self, *_arguments: Any) -> NoReturn:
+        raise pyfuse3.FUSEError(errno.EROFS)
+
+    setattr = mknod = mkdir = unlink = rmdir = symlink = rename = link = create = write = _refuse  # type: ignore[assignment]  # one for all signatures
+    setxattr = removexattr = _refuse  # type: ignore[assignment]  # one for all signatures
+
+    # the file system
+
+    @answers_errno
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        """Tell the size of the repository; nothing is free."""
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = STATFS_BLOCK_BYTES
+        data.f_blocks = -(-self.view.tree.total_bytes // STATFS_BLOCK_BYTES)
+        data.f_bfree = data.f_bavail = 0
+        data.f_files = self.view.tree.files
+        data.f_ffree = data.f_favail = 0
+        data.f_namemax = 255
+        return data
+
+    async def invalidate(self, differences: list[Difference]) -> None:
+        """Have the kernel ask again for what differs between two trees. Never called from inside a handler."""
+        for path, names in differences:
+            folder = self.inodes.known(path, _ANY_FOLDER)
+            if folder is None:
+                continue  # the kernel holds nothing of it
+            for name in names:
+                pyfuse3.invalidate_entry_async(InodeT(folder.number), FileNameT(name.encode()), ignore_enoent=True)
+            await trio.to_thread.run_sync(_drop_attributes, folder.number, abandon_on_cancel=True)
+
+    # inside
+
+    def _inode(self, number: InodeT) -> Inode:
+        inode = self.inodes.get(number)
+        if inode is None:
+            raise pyfuse3.FUSEError(errno.ESTALE)  # the kernel then looks its path up again
+        return inode
+
+    def _directory(self, inode: Inode) -> Directory:
+        if inode.file is not None:
+            raise pyfuse3.FUSEError(errno.ENOTDIR)
+        node = self.view.tree.find(inode.path)
+        if not isinstance(node, Directory):
+            raise ObjectNotFoundError(f"{inode.path!r} is no longer a folder")
+        return node
+
+    def _streamer(self, inode: Inode) -> Streamer:
+        streamer = self._streamers.get(inode.number)
+        if streamer is None and inode.file is not None:
+            streamer = self._streamers[inode.number] = self._open_streamer(inode.file.info)
+        if streamer is None:
+            raise pyfuse3.FUSEError(errno.EISDIR)
+        return streamer
+
+    def _attributes(self, number: int, node: Node, *, in_root: bool) -> pyfuse3.EntryAttributes:
+        is_file = isinstance(node, File)
+        attributes = pyfuse3.EntryAttributes()
+        attributes.st_ino = InodeT(number)
+        attributes.st_mode = ModeT(
+            stat.S_IFREG | self._ownership.file_mode if is_file else stat.S_IFDIR | self._ownership.dir_mode
+        )
+        attributes.st_nlink = 1
+        attributes.st_uid = self._ownership.uid
+        attributes.st_gid = self._ownership.gid
+        attributes.st_size = node.info.size if isinstance(node, File) else 0
+        attributes.st_blksize = BLOCK_BYTES  # what cp and cat then read at a time
+        attributes.st_blocks = -(-attributes.st_size // 512)
+        attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = node.mtime_ns
+        attributes.entry_timeout = FOLDER_TIMEOUT_S if in_root else ENTRY_TIMEOUT_S
+        attributes.attr_timeout = FILE_ATTRIBUTES_TIMEOUT_S if is_file else FOLDER_TIMEOUT_S
+        return attributes
+
+
+_ANY_FOLDER = Directory({}, 0)  # a folder's number depends on its path alone
+
+
+def _drop_attributes(number: int) -> None:
+    try:
+        pyfuse3.invalidate_inode(InodeT(number), attr_only=True)
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # the kernel has just forgotten it
+            log.warning("an invalidation failed inode=%d error=%s", number, error)
+
+
+def _decoded(name: bytes) -> str:
+    """Return a name as the tree spells it; bytes that are not UTF-8 match nothing there."""
+    return name.decode(errors="surrogateescape")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name

@@ -1,0 +1,109 @@
+"""View: the tree as it is shown now, and how it is kept up to date.
+
+Law: ``tree`` is swapped whole, and only for one built from a complete listing. Whatever the store does, the last good
+tree stays, for as long as it takes; ``health`` says so. Lookups, stats and readdirs read ``tree`` and never wait.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from modelfs import tree as trees
+from modelfs.errors import ModelfsError
+from modelfs.gate import Gate
+from modelfs.store import RetryPolicy, Store, list_everything
+from modelfs.tree import Difference, Tree
+
+log = logging.getLogger(__name__)
+
+JITTER = 0.1  # of the refresh period: the mounts of a fleet that started together should not list together
+EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
+OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``listed_at`` is the Unix time of the last complete listing; ``error`` why later ones failed, or ""."""
+
+    listings: int
+    listed_at: float
+    error: str
+    failing_since: float
+
+
+class View:
+    """The current tree of ``store``. ``refresh`` is called by one task at a time."""
+
+    def __init__(self, store: Store, *, policy: RetryPolicy, limiter: trio.CapacityLimiter, show_hidden: bool) -> None:
+        self.tree: Tree = trees.EMPTY
+        self._store = store
+        self._policy = policy
+        self._limiter = limiter
+        self._show_hidden = show_hidden
+        self._gate = Gate()
+        self._asked = trio.Event()
+        self._listings = 0
+        self._listed_at = self._failing_since = 0.0
+        self._error = ""
+        self._omitted: frozenset[trees.Omission] = frozenset()
+
+    def health(self) -> Health:
+        """Return how the last listings went."""
+        return Health(self._listings, self._listed_at, self._error, self._failing_since)
+
+    def ask_for_refresh(self) -> None:
+        """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
+        self._asked.set()
+
+    async def refresh(self) -> list[Difference]:
+        """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing."""
+        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter)
+        old = self.tree
+        new = trees.build(self._gate.admit(listing), previous=old, show_hidden=self._show_hidden)
+        self.tree = new
+        self._listings += 1
+        self._listed_at = time.time()
+        self._tell_omissions(new)
+        return trees.differences(old, new)
+
+    async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
+        """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed."""
+        while True:
+            with trio.move_on_after(period_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311  spreads load
+                await trio.sleep(EARLIEST_S)
+                await self._asked.wait()
+            self._asked = trio.Event()
+            try:
+                differences = await self.refresh()
+            except ModelfsError as error:
+                self._note_failure(error)
+                continue
+            self._note_success()
+            if differences:
+                log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
+                await on_change(differences)
+
+    def _note_failure(self, error: ModelfsError) -> None:
+        if not self._error:
+            self._failing_since = time.time()
+            log.warning("the store cannot be listed; the last good tree is shown until it can error=%s", error)
+        self._error = str(error)
+
+    def _note_success(self) -> None:
+        if self._error:
+            log.warning("the store is listed again down_s=%.0f", time.time() - self._failing_since)
+        self._error = ""
+        self._failing_since = 0.0
+
+    def _tell_omissions(self, tree: Tree) -> None:
+        omitted = frozenset(tree.omissions)
+        news = sorted(omitted - self._omitted)
+        for omission in news[:OMISSIONS_LOGGED]:
+            log.warning("an object is not shown key=%r because=%r", omission.key, omission.reason)
+        if len(news) > OMISSIONS_LOGGED:
+            log.warning("more objects are not shown count=%d", len(news) - OMISSIONS_LOGGED)
+        self._omitted = omitted

@@ -1,0 +1,236 @@
+"""The serving process: puts the parts together for one mount and serves it until it is unmounted or told to stop.
+
+    python -P -m modelfs.worker --plan-fd N --report-fd M --init-fd K
+
+Law: a worker mounts nothing and unmounts nothing while its supervisor lives. It lists the repository first, so that
+what is wrong with the store is known before anything is mounted; then it is given the FUSE descriptor. Everything it
+needs to know comes through the plan's descriptor, never as an argument that every user of the machine can read.
+
+The hand-over (tried on kernel 6.18 with pyfuse3 3.5): libfuse is told to use our end of a socket pair as its device,
+reads the kernel's INIT from it and answers into it; the supervisor forwards the answer to the kernel; then the real
+descriptor takes the socket's number. So a worker of a later time can be given the same mount in the same way.
+"""
+
+import argparse
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyfuse3
+import trio
+
+from modelfs import control, kernel, location, logs, mounting
+from modelfs.blocks import ObjectInfo
+from modelfs.cache import BlockCache
+from modelfs.config import Config
+from modelfs.engines import open_store
+from modelfs.errors import AccessRefusedError, ModelfsError, StoreUnavailableError
+from modelfs.operations import Operations, Ownership
+from modelfs.store import RetryPolicy, Store, in_thread_with_retries
+from modelfs.streamer import Streamer
+from modelfs.view import View
+
+log = logging.getLogger(__name__)
+
+FUSE_TASKS_MAX = 10_000
+"""pyfuse3 starts 99 by default, and with 99 reads waiting a stat hangs (seen). A task costs some KiB."""
+
+FUSE_TASKS_IDLE = 8
+"""More than one, because the hand-over of the descriptor ends the task that waits on the old one."""
+
+WINDOW_BYTES_MAX = 64 * 1024 * 1024
+"""How far one stream looks ahead at most: 8 fetches of 8 MiB."""
+
+
+class Worker:
+    """One mount's parts. ``report`` is our end of the pair to the supervisor."""
+
+    def __init__(self, plan: Mapping[str, Any], *, report: trio.socket.SocketType, init_fd: int) -> None:
+        self._plan = plan
+        self._config = Config.model_validate(plan["config"])
+        self._report = report
+        self._init_fd = init_fd
+        self._view: View
+        self._operations: Operations
+        self._cache: BlockCache
+
+    async def run(self) -> int:
+        """Serve, and return the exit status."""
+        config = self._config
+        try:
+            store = open_store(
+                location.parse(self._plan["url"]),
+                region=config.region,
+                connect_timeout_s=config.connect_timeout_s,
+                stall_timeout_s=config.stall_timeout_s,
+                max_connections=config.max_connections,
+                environment=os.environ,
+            )
+            await self._list_first(store)
+        except ModelfsError as error:
+            await self._tell(event="failed", message=str(error), exit_status=2)
+            return 2
+        async with trio.open_nursery() as nursery:
+            self._assemble(store, nursery)
+            fuse_fd = await self._hear_mounted()
+            if fuse_fd is not None:
+                await self._serve(fuse_fd, nursery)
+            nursery.cancel_scope.cancel()
+        return 0
+
+    async def _list_first(self, store: Store) -> None:
+        """Build the first tree. The time-out is for each page, so that a large repository may take its time."""
+        policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
+        limiter = trio.CapacityLimiter(2)
+        self._view = View(store, policy=policy, limiter=limiter, show_hidden=self._config.show_hidden)
+        await self._view.refresh()
+        await self._tell(event="listed", objects=self._view.tree.files)
+
+    def _assemble(self, store: Store, nursery: trio.Nursery) -> None:
+        config = self._config
+        fetch = _fetching(store, max_connections=config.max_connections, deadline_s=config.read_deadline_s)
+        self._cache = BlockCache(budget_bytes=config.memory_bytes, fetch=fetch, nursery=nursery)
+        window_bytes = min(WINDOW_BYTES_MAX, config.memory_bytes // 4)
+        ownership = Ownership(
+            uid=os.getuid() if config.uid is None else config.uid,
+            gid=os.getgid() if config.gid is None else config.gid,
+            file_mode=config.file_mode,
+            dir_mode=config.dir_mode,
+        )
+        self._operations = Operations(
+            self._view,
+            ownership=ownership,
+            open_streamer=lambda info: Streamer(info, self._cache, window_bytes=window_bytes),
+        )
+
+    async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
+        """Take the mount over and serve it until it is unmounted, or the supervisor says stop or is gone."""
+        pyfuse3.init(self._operations, f"/dev/fd/{self._init_fd}", {"fsname=modelfs"})
+        ended = trio.Event()
+        nursery.start_soon(self._run_fuse, ended)
+        if await self._hear() != "go":
+            return
+        # the socket must be known as closing while it still is the socket; no await until it is not
+        trio.lowlevel.notify_closing(self._init_fd)
+        os.dup2(fuse_fd, self._init_fd)
+        os.close(fuse_fd)
+        if self._config.read_ahead_kib:
+            await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
+        socket_path = str(Path(self._plan["runtime_folder"]) / "control.sock")
+        await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
+        nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
+        await self._tell(event="serving")
+        nursery.start_soon(self._obey, ended)
+        await ended.wait()
+
+    async def _run_fuse(self, ended: trio.Event) -> None:
+        try:
+            await pyfuse3.main(min_tasks=FUSE_TASKS_IDLE, max_tasks=FUSE_TASKS_MAX)
+        finally:
+            ended.set()
+
+    async def _obey(self, ended: trio.Event) -> None:
+        """Wait for the supervisor to say stop. When it is gone, take its mount away rather than leave it dead."""
+        if await self._hear() is None:
+            log.error("the supervisor is gone; unmounting mountpoint=%s", self._plan["mountpoint"])
+            with suppress(OSError):
+                mounting.unmount(self._plan["mountpoint"], lazy=True)
+        ended.set()
+
+    def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``modelfs status`` shows. Times are Unix seconds."""
+        health = self._view.health()
+        tree = self._view.tree
+        return {
+            "healthy": not health.error,
+            "reason": health.error,
+            "failing_since_s": health.failing_since,
+            "listed_at_s": health.listed_at,
+            "listings": health.listings,
+            "files": tree.files,
+            "bytes": tree.total_bytes,
+            "objects_not_shown": len(tree.omissions),
+            "inodes": len(self._operations.inodes),
+            "open_files": self._operations.open_files,
+            "cache": asdict(self._cache.statistics()),
+        }
+
+    async def _hear_mounted(self) -> int | None:
+        """Return the FUSE descriptor, or None when there will be none."""
+        data, ancillary, _, _ = await self._report.recvmsg(65536, socket.CMSG_SPACE(4))
+        if _event(data) != "mounted" or not ancillary:
+            return None
+        return int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+
+    async def _hear(self) -> str | None:
+        """Return the next event; None when the supervisor is gone."""
+        return _event(await self._report.recv(65536))
+
+    async def _tell(self, **message: Any) -> None:
+        await self._report.send(json.dumps(message).encode())
+
+
+def _event(data: bytes) -> str | None:
+    return str(json.loads(data)["event"]) if data else None
+
+
+def _fetching(store: Store, *, max_connections: int, deadline_s: float) -> Callable[[ObjectInfo, int, int, bool], Any]:
+    """Return the cache's way to the store. Demand reads have threads of their own, so prefetches never take them all.
+
+    Refused credentials are tried again too: in mid-read they are being rotated, as a rule.
+    """
+    prefetches = max(1, max_connections // 4)
+    prefetch_limiter = trio.CapacityLimiter(prefetches)
+    demand_limiter = trio.CapacityLimiter(max(1, max_connections - prefetches))
+    policy = RetryPolicy(deadline_s=deadline_s)
+
+    async def fetch(info: ObjectInfo, offset: int, length: int, is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
+        return await in_thread_with_retries(
+            partial(store.read, info, offset, length),
+            what=f"read {info.key}",
+            policy=policy,
+            limiter=prefetch_limiter if is_prefetch else demand_limiter,
+            retry_on=(StoreUnavailableError, AccessRefusedError),
+        )
+
+    return fetch
+
+
+async def _main(plan: Mapping[str, Any], report_fd: int, init_fd: int) -> int:
+    report = trio.socket.fromfd(report_fd, socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    os.close(report_fd)
+    return await Worker(plan, report=report, init_fd=init_fd).run()
+
+
+def main() -> None:
+    """Serve the mount that the supervisor's descriptors tell of."""
+    parser = argparse.ArgumentParser(prog="modelfs.worker")
+    for name in ("--plan-fd", "--report-fd", "--init-fd"):
+        parser.add_argument(name, type=int, required=True)
+    options = parser.parse_args()
+    with os.fdopen(options.plan_fd, "rb") as file:
+        plan = json.load(file)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
+    logs.configure(level=plan["config"]["log_level"], form=plan["config"]["log_format"])
+    status = 1
+    try:
+        status = trio.run(_main, plan, options.report_fd, options.init_fd)
+    except Exception:
+        log.exception("the worker met an unexpected error")
+    # requests that were abandoned may still sit in threads, and nothing needs them to end first
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
