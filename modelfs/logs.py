@@ -1,0 +1,88 @@
+"""How log lines look, and the one bounded file that a mount's processes write them to.
+
+Law: standard library only. The supervisor alone writes the file, the worker's standard error reaches it through a
+pipe: two processes that rotate the same file would lose lines, and a pipe also carries what a crash prints.
+"""
+
+# Paths stay strings here, as system calls and JSON take them.
+# ruff: noqa: PTH105
+
+import json
+import logging
+import os
+import stat
+import time
+from typing import IO
+
+LOG_BYTES = 4 * 1024 * 1024
+"""A log is moved aside at this size, once: at most twice as much is ever kept."""
+
+
+class _TextFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        self.converter = time.gmtime
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        self.converter = time.gmtime
+        super().__init__()
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure(*, level: str, form: str, stream: "IO[str] | RotatingLog | None" = None) -> None:
+    """Send this process's log to ``stream`` (default: standard error). ``form`` is "text" or "json"."""
+    handler: logging.Handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+class RotatingLog:
+    """Appends to a file, and moves it to ``PATH.1`` when it has grown.
+
+    Loses lines rather than raise: a full disk must not end a mount.
+    """
+
+    def __init__(self, path: str, *, longest_bytes: int = LOG_BYTES) -> None:
+        self.path = path
+        self._longest_bytes = longest_bytes
+        self._file = self._open()
+        found = os.fstat(self._file)
+        self._bytes = found.st_size
+        self._rotates = stat.S_ISREG(found.st_mode)  # --log-file may name a pipe or a terminal
+
+    def write(self, text: str) -> int:
+        """Append ``text``."""
+        self.write_bytes(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Append ``data``, which may end in the middle of a line."""
+        try:
+            if self._rotates and self._bytes > 0 and self._bytes + len(data) > self._longest_bytes:
+                os.replace(self.path, self.path + ".1")
+                os.close(self._file)
+                self._file = self._open()
+                self._bytes = 0
+            self._bytes += os.write(self._file, data)
+        except OSError:
+            return
+
+    def flush(self) -> None:
+        """Do nothing: every write is already the kernel's."""
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
