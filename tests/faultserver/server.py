@@ -1,0 +1,247 @@
+"""The fault server: a loopback object store that tests fill, watch and break while a client uses it.
+
+Law: it lives in the test's process, one thread for each connection, and stops without leaving one. In-process because
+a fault is then a plain call that acts at once; sendfile releases the GIL, so the bodies do not compete with the test.
+"""
+
+import errno
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Literal, Self
+
+from faultserver.api import Api
+from faultserver.auth import Keys
+from faultserver.connection import Connection, Site
+from faultserver.dialects import S3, Gcs
+from faultserver.faults import Fault
+from faultserver.log import Kind, Record
+from faultserver.objects import Body, Objects, StoredObject
+
+_HOST = "127.0.0.1"
+_STOP_S = 10.0  # a connection's thread ends within microseconds of its hang-up; this only bounds a defect
+
+
+class FaultServer:
+    """An object store on loopback.
+
+    Usage::
+
+        with FaultServer() as server:
+            found = server.put("bucket", "a/b", b"content")
+            server.fail(Fault(Status(503), kind="get", times=2))
+            ...  # let a client of server.url read
+            assert len(server.requests(kind="get")) == 3
+    """
+
+    def __init__(self, dialect: Literal["s3", "gcs"] = "s3", *, keys: Keys | None = None, port: int = 0) -> None:
+        self._objects = Objects()
+        self._site = Site(Api(self._objects, S3() if dialect == "s3" else Gcs()), keys)
+        self._wanted_port = port
+        self._lock = threading.Lock()
+        self._threads: dict[Connection, threading.Thread] = {}
+        self._reserved: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
+        self._fillers: list[socket.socket] = []
+
+    # -- life
+
+    def start(self) -> None:
+        """Take a port and serve."""
+        # A socket that is bound and never listens keeps the port ours while the server is down, and refuses meanwhile.
+        self._reserved = _bound(self._wanted_port)
+        self.up()
+
+    def stop(self) -> None:
+        """End every connection and thread, and give the port back."""
+        self.down()
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port, the same for the server's whole life."""
+        if self._reserved is None:
+            raise RuntimeError("the fault server is not started")
+        port: int = self._reserved.getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """The endpoint, without a slash at the end."""
+        return f"http://{_HOST}:{self.port}"
+
+    # -- content
+
+    def create_bucket(self, bucket: str) -> None:
+        """Make an empty bucket."""
+        self._objects.create_bucket(bucket)
+
+    def delete_bucket(self, bucket: str) -> None:
+        """Remove a bucket with all that it holds."""
+        self._objects.delete_bucket(bucket)
+
+    def put(
+        self, bucket: str, key: str, body: Body, *, mtime_ns: int | None = None, etag: str | None = None
+    ) -> StoredObject:
+        """Store a new version and return it. Makes the bucket; dated now and with a fresh ETag unless told.
+
+        A ``Path`` is sent from where it lies and must not change; ``Stamped`` is made as it is sent.
+        """
+        self._objects.create_bucket(bucket)
+        return self._objects.put(bucket, key, body, mtime_ns=mtime_ns, etag=etag)
+
+    def touch(self, bucket: str, key: str, *, mtime_ns: int) -> StoredObject:
+        """Date an object anew, with the same ETag and content."""
+        return self._objects.touch(bucket, key, mtime_ns=mtime_ns)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove a key, if it is there."""
+        self._objects.delete(bucket, key)
+
+    def get(self, bucket: str, key: str) -> StoredObject | None:
+        """Return what a client would be served now, or None."""
+        return self._objects.get(bucket, key)
+
+    # -- log
+
+    def requests(self, *, kind: Kind | None = None, key: str | None = None) -> list[Record]:
+        """Return the requests since the last clear, in order of arrival."""
+        return [
+            each
+            for each in self._site.log.records()
+            if (kind is None or each.kind == kind) and (key is None or each.key == key)
+        ]
+
+    def clear_log(self) -> None:
+        """Forget the requests so far."""
+        self._site.log.clear()
+
+    def wait_until_idle(self, timeout_s: float = 10.0) -> bool:
+        """Wait until no request is in flight; then status and bytes of all records are final."""
+        return self._site.log.wait_until_idle(timeout_s)
+
+    # -- faults
+
+    def fail(self, fault: Fault) -> Fault:
+        """Put a fault in force, until it is healed or has acted as often as it may; return it, for its counts."""
+        self._site.faults.add(fault)
+        return fault
+
+    def heal(self, fault: Fault | None = None) -> None:
+        """Take one fault out of force, or all; what waited for it goes on."""
+        self._site.faults.heal(fault)
+        self._site.wake()
+
+    def down(self) -> None:
+        """Be away: connections end, new ones are refused."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+            acceptor, self._acceptor = self._acceptor, None
+            threads = dict(self._threads)
+            fillers, self._fillers = self._fillers, []
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        for connection in threads:
+            connection.hang_up()
+        self._site.swallowing = False
+        self._site.wake()
+        for thread in [*threads.values(), *([acceptor] if acceptor else [])]:
+            thread.join(_STOP_S)
+            if thread.is_alive():
+                raise RuntimeError(f"the fault server's thread {thread.name} does not end")
+        for each in [*fillers, *([listener] if listener else [])]:
+            each.close()
+
+    def up(self) -> None:
+        """Be there again, on the same port, after ``down`` or ``black_hole``."""
+        with self._lock:
+            listening = self._listener is not None and not self._fillers
+        if not listening:
+            self.down()
+            self._listen()
+        self._site.swallowing = False
+        self._site.wake()
+
+    def black_hole(self, *, connects: bool = True) -> None:
+        """Answer nothing more: new connections are taken but never read, or (``connects=False``) never come about.
+
+        The second is an address whose packets are dropped on the way: connecting runs into its time-out.
+        """
+        self._site.swallowing = True
+        if not connects:
+            self._stop_accepting()
+
+    # -- inside
+
+    def _listen(self) -> None:
+        listener = _bound(self.port)
+        listener.listen(1024)
+        acceptor = threading.Thread(
+            target=self._accept, args=(listener,), name=f"faultserver-{self.port}-accept", daemon=True
+        )
+        with self._lock:
+            self._listener, self._acceptor = listener, acceptor
+        acceptor.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError as error:
+                if error.errno in {errno.EMFILE, errno.ENFILE, errno.ECONNABORTED}:
+                    time.sleep(0.01)  # the test's process is out of descriptors for a moment
+                    continue
+                return
+            connection = Connection(sock, self._site)
+            thread = threading.Thread(
+                target=self._serve, args=(connection,), name=f"faultserver-{self.port}-connection", daemon=True
+            )
+            with self._lock:
+                if self._listener is not listener:
+                    sock.close()
+                    return
+                self._threads[connection] = thread
+                thread.start()
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            connection.serve()
+        finally:
+            with self._lock:
+                self._threads.pop(connection, None)
+
+    def _stop_accepting(self) -> None:
+        """Replace the listener by one whose queue is full, so that the kernel drops further SYNs."""
+        with self._lock:
+            listener, self._listener = self._listener, _bound(self.port)
+            acceptor, self._acceptor = self._acceptor, None
+            full = self._listener
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+        if acceptor is not None:
+            acceptor.join(_STOP_S)
+        if listener is not None:
+            listener.close()
+        full.listen(0)
+        filler = socket.create_connection((_HOST, self.port), timeout=_STOP_S)  # a backlog of 0 takes one
+        self._fillers.append(filler)
+
+
+def _bound(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((_HOST, port))
+    return sock
