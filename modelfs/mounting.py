@@ -130,7 +130,7 @@ def check_machine() -> None:
         )
     if os.geteuid() != 0 and shutil.which(FUSERMOUNT) is None:
         raise MountRefusedError(
-            f"mounting without root needs {FUSERMOUNT}, which is not in PATH. Install the package fuse3, or become root."
+            f"mounting without root needs {FUSERMOUNT}, which is not in PATH. Install fuse3, or become root."
         )
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
