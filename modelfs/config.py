@@ -1,0 +1,300 @@
+"""The one definition of every setting: flag, environment variable, TOML key and documentation come from it.
+
+Law: a Config is frozen and complete, and holds no secret. ``sources`` fills it; other modules than the worker and the
+command line take plain values.
+
+``python -m modelfs.config`` prints docs/configuration.md.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+KIB = 1024
+MIB = 1024 * KIB
+ENVIRONMENT_PREFIX = "MODELFS_"
+OTHER_VARIABLES = {
+    "MODELFS_CONFIG": "the configuration file, as `--config`",
+    "MODELFS_URL": "the repository's URL, where the command line has none",
+    "MODELFS_MOUNTPOINT": "the mount point, where the command line has none",
+    "MODELFS_DEBUG": "`1` shows the traceback of an unexpected error of the command line",
+}
+"""What the environment may hold beside the settings."""
+
+_UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def parse_bytes(text: object) -> object:
+    """Return the number of bytes that ``text`` means.
+
+    >>> parse_bytes("256M"), parse_bytes("1 GiB"), parse_bytes(4096)
+    (268435456, 1073741824, 4096)
+    """
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    return int(float(found[1]) * _UNITS[found[2].upper()]) if found else text
+
+
+def parse_mode(text: object) -> object:
+    """Return the permission bits that the octal digits ``text`` mean.
+
+    >>> parse_mode("0444") == parse_mode("444") == 0o444
+    True
+    """
+    return int(text, 8) if isinstance(text, str) and re.fullmatch(r"(0o)?[0-7]{1,6}", text) else text
+
+
+def parse_switch(text: object) -> object:
+    """Return whether ``text`` says yes or no.
+
+    >>> parse_switch("on"), parse_switch("0"), parse_switch("maybe")
+    (True, False, 'maybe')
+    """
+    return _WORDS.get(text.lower(), text) if isinstance(text, str) else text
+
+
+def parse_path(text: object) -> object:
+    """Return ``text`` as an absolute path: the daemon runs in another directory."""
+    return str(Path(text).expanduser().absolute()) if isinstance(text, str) and text else text
+
+
+def parse_lower(text: object) -> object:
+    """Return ``text`` in small letters."""
+    return text.lower() if isinstance(text, str) else text
+
+
+def _as_it_is(text: object) -> object:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a field of Config is called outside, and what a person may write there."""
+
+    name: str
+    metavar: str
+    expects: str
+    shown_default: str
+    parse: Callable[[object], object] = _as_it_is
+    is_for_listing: bool = False
+    """Whether it also means something to ``modelfs ls``."""
+
+    @property
+    def flag(self) -> str:
+        """The command line's name."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment's name."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+_Mode = Annotated[int, Field(ge=0, le=0o777)]
+
+
+class Config(BaseModel):
+    """The settings of one mount. Field names carry units; the outside names stand in each field's Option."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    refresh_s: Annotated[
+        float,
+        Option("refresh", "SECONDS", "a number of seconds from 1 to 86400", "15"),
+        Field(ge=1, le=86400, description="How often the repository is listed for changes."),
+    ] = 15.0
+    memory_bytes: Annotated[
+        int,
+        Option("memory", "BYTES", "a size of at least 16M, such as 256M or 2G", "256M", parse_bytes),
+        Field(ge=16 * MIB, le=2**50, description="The most memory for blocks, held or in flight."),
+    ] = 256 * MIB
+    read_ahead_kib: Annotated[
+        int,
+        Option("read_ahead", "KIB", "a number of KiB from 0 to 1048576", "1024"),
+        Field(
+            ge=0,
+            le=MIB,
+            description="How far the kernel reads ahead of a reader, in KiB. 0 leaves the kernel's own default.",
+        ),
+    ] = 1024
+    max_connections: Annotated[
+        int,
+        Option("max_connections", "N", "a whole number from 1 to 1024", "32", is_for_listing=True),
+        Field(ge=1, le=1024, description="The most requests to the store at one time."),
+    ] = 32
+    mount_timeout_s: Annotated[
+        float,
+        Option("mount_timeout", "SECONDS", "a number of seconds from 1 to 3600", "12", is_for_listing=True),
+        Field(
+            ge=1,
+            le=3600,
+            description="How long `mount` tries to get a page of the first listing before it gives up.",
+        ),
+    ] = 12.0
+    connect_timeout_s: Annotated[
+        float,
+        Option("connect_timeout", "SECONDS", "a number of seconds from 0.1 to 600", "5", is_for_listing=True),
+        Field(ge=0.1, le=600, description="How long one connection to the store may take to come about."),
+    ] = 5.0
+    stall_timeout_s: Annotated[
+        float,
+        Option("stall_timeout", "SECONDS", "a number of seconds from 0.1 to 3600", "20", is_for_listing=True),
+        Field(ge=0.1, le=3600, description="How long a request may go without progress before it is tried again."),
+    ] = 20.0
+    read_deadline_s: Annotated[
+        float,
+        Option("read_deadline", "SECONDS", "a number of seconds from 1 to 86400", "1800"),
+        Field(
+            ge=1,
+            le=86400,
+            description="How long a read is retried before it fails with EIO. Long, as Triton takes a failed read for"
+            " zeros.",
+        ),
+    ] = 1800.0
+    region: Annotated[
+        str | None,
+        Option("region", "NAME", "the name of a region, such as eu-central-1", "the SDK's", is_for_listing=True),
+        Field(pattern=r"^[A-Za-z0-9-]{1,64}$", description="The region of an S3 bucket."),
+    ] = None
+    uid: Annotated[
+        int | None,
+        Option("uid", "N", "a numeric user id", "the mounting user"),
+        Field(ge=0, le=2**32 - 2, description="Who owns everything in the mount."),
+    ] = None
+    gid: Annotated[
+        int | None,
+        Option("gid", "N", "a numeric group id", "the mounting user's group"),
+        Field(ge=0, le=2**32 - 2, description="Which group owns everything in the mount."),
+    ] = None
+    file_mode: Annotated[
+        _Mode,
+        Option("file_mode", "OCTAL", 'octal digits in quotes without write bits, such as "0444"', '"0444"', parse_mode),
+        Field(description="The permissions of files. Write bits are refused: the mount is read-only."),
+    ] = 0o444
+    dir_mode: Annotated[
+        _Mode,
+        Option("dir_mode", "OCTAL", 'octal digits in quotes without write bits, such as "0555"', '"0555"', parse_mode),
+        Field(description="The permissions of directories."),
+    ] = 0o555
+    allow_other: Annotated[
+        bool | None,
+        Option("allow_other", "", "true or false", "true for root, else false", parse_switch),
+        Field(
+            description="Whether other users than the mounting one may look in. Without root, /etc/fuse.conf must hold"
+            " `user_allow_other`.",
+        ),
+    ] = None
+    show_hidden: Annotated[
+        bool,
+        Option("show_hidden", "", "true or false", "false", parse_switch, is_for_listing=True),
+        Field(description="Whether dot files, `__pycache__` and placeholder objects are shown."),
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Option("log_level", "LEVEL", "debug, info, warning or error", "info", parse_lower),
+        Field(description="The least important lines that are logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Option("log_format", "FORMAT", "text or json", "text", parse_lower),
+        Field(description="How log lines look."),
+    ] = "text"
+    log_file: Annotated[
+        str | None,
+        Option(
+            "log_file",
+            "PATH",
+            "a path",
+            "standard error with `--foreground`, else `log` in the runtime folder",
+            parse_path,
+        ),
+        Field(
+            min_length=1,
+            description="Where the log goes. It is moved to PATH.1 at 4 MiB. After a crash `modelfs status` tells"
+            " where it is.",
+        ),
+    ] = None
+    runtime_dir: Annotated[
+        str | None,
+        Option(
+            "runtime_dir",
+            "PATH",
+            "a path",
+            "/run/modelfs for root, else $XDG_RUNTIME_DIR/modelfs or /tmp/modelfs-UID",
+            parse_path,
+        ),
+        Field(min_length=1, description="Where living mounts are recorded."),
+    ] = None
+
+
+class Setting(NamedTuple):
+    """One field of Config, as other modules need it."""
+
+    field: str
+    option: Option
+    description: str
+    is_switch: bool
+
+
+def settings() -> Iterator[Setting]:
+    """Yield all settings in the order of the documentation."""
+    for field, info in Config.model_fields.items():
+        option = next(item for item in info.metadata if isinstance(item, Option))
+        yield Setting(field, option, info.description or "", option.expects == "true or false")
+
+
+def documentation() -> str:
+    """Return docs/configuration.md."""
+    rows = [
+        f"| `{s.option.flag}` | `{s.option.variable}` | `{s.option.name}` | {s.option.shown_default} |"
+        f" {s.description} Expects {s.option.expects}. |"
+        for s in settings()
+    ]
+    others = [f"| `{name}` | {meaning} |" for name, meaning in OTHER_VARIABLES.items()]
+    return "\n".join([_HEAD, *rows, _MIDDLE, *others, _TAIL])
+
+
+_HEAD = """# Configuration
+
+<!-- Generated by `python -m modelfs.config > docs/configuration.md`; a test compares it. -->
+
+Every setting is a flag of `modelfs mount`, an environment variable and a key of a TOML file. A flag wins over the
+environment, the environment over the file, the file over the default. An empty variable counts as not set.
+
+| flag | environment | TOML key | default | meaning |
+|---|---|---|---|---|"""
+
+_MIDDLE = """
+Switches are written `--allow-other` and `--no-allow-other` on the command line; `true` or `false` in a file; and one of
+`1`, `true`, `yes`, `on`, `0`, `false`, `no`, `off` in the environment.
+
+## Other variables
+
+| environment | meaning |
+|---|---|"""
+
+_TAIL = """
+Credentials come from where the cloud's own tools take them; none is a setting of modelfs. Another variable that begins
+with `MODELFS_` is warned about.
+
+## Files
+
+`--config FILE` or `MODELFS_CONFIG` names the one file to read. Without either, `/etc/modelfs/config.toml` and
+`~/.config/modelfs/config.toml` are read where they exist; the second wins. Unknown keys are refused.
+
+```toml
+# /etc/modelfs/config.toml
+refresh = 30
+memory = "1G"
+log_format = "json"
+```
+"""
+
+if __name__ == "__main__":
+    print(documentation(), end="")  # noqa: T201  this is what the command is for
