@@ -109,6 +109,8 @@ class Objects:
 
     def put(self, bucket: str, key: str, body: Body, *, mtime_ns: int | None, etag: str | None) -> StoredObject:
         """Store a new version of ``key`` in an existing bucket and return it. Raises KeyError without the bucket."""
+        if not key:
+            raise ValueError("an empty key names the bucket, not an object")
         size = body.stat().st_size if isinstance(body, Path) else body.size if isinstance(body, Stamped) else len(body)
         digest = (
             base64.b64encode(md5(body, usedforsecurity=False).digest()).decode() if isinstance(body, bytes) else None
