@@ -19,7 +19,7 @@ import socket
 import stat
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 FSTYPE = "fuse.modelfs"
 DEVICE = "/dev/fuse"
@@ -86,17 +86,17 @@ def resolve_mount_point(path: str) -> str:
     return os.path.realpath(resolved)
 
 
-def is_dead(path: str) -> bool:
-    """Return whether the mount at ``path`` has lost its daemon (ENOTCONN). A stuck one is not dead.
+def probe(path: str) -> Literal["answers", "dead", "stuck"]:
+    """Return how the mount at ``path`` reacts to a stat: "dead" means that it has lost its daemon (ENOTCONN).
 
     The stat is made by a child, as nothing but SIGKILL ends the wait for a daemon that took the request.
     """
-    code = f"import os, sys\ntry: os.stat({path!r})\nexcept OSError as e: sys.exit({errno.ENOTCONN} == e.errno)"
+    code = f"import os\ntry: os.stat({path!r})\nexcept OSError as e: os._exit(e.errno == {errno.ENOTCONN})"
     try:
-        probe = subprocess.run([sys.executable, "-ISc", code], timeout=_PROBE_S, check=False)
+        child = subprocess.run([sys.executable, "-ISc", code], timeout=_PROBE_S, check=False)
     except subprocess.TimeoutExpired:
-        return False
-    return probe.returncode == 1
+        return "stuck"
+    return "dead" if child.returncode == 1 else "answers"
 
 
 def prepare_mount_point(path: str) -> None:
@@ -105,7 +105,7 @@ def prepare_mount_point(path: str) -> None:
         entry = mounted_at(path)
         if entry is None or entry.fstype != FSTYPE:
             break
-        if not is_dead(path):
+        if probe(path) != "dead":
             raise MountRefusedError(
                 f"{path} is busy: {entry.source} is mounted there. Unmount it with"
                 f" 'modelfs unmount {shlex.quote(path)}', or choose another directory."

@@ -166,14 +166,20 @@ class Supervisor:
         return found
 
     def _await_listing(self, worker: Worker) -> None:
-        """Wait until the worker has seen the repository. It has a bound of its own; ours is for one that is stuck."""
-        bound_s = self._plan["config"]["mount_timeout_s"] + _STARTING_S
-        self._await_event(worker, "listed", what="list the repository", within_s=bound_s)
+        """Wait until the worker has seen the repository.
 
-    def _await_event(self, worker: Worker, event: str, *, what: str, within_s: float) -> None:
-        message = self._await(worker, lambda: worker.take(event, "failed"), what=what, within_s=within_s)
+        It has a bound of its own for each page of the listing, and reports "listing" after each; ours is for one that
+        is stuck.
+        """
+        bound_s = self._plan["config"]["mount_timeout_s"] + _STARTING_S
+        while self._await_event(worker, "listing", "listed", what="list the repository", within_s=bound_s) != "listed":
+            pass
+
+    def _await_event(self, worker: Worker, *events: str, what: str, within_s: float) -> str:
+        message = self._await(worker, lambda: worker.take(*events, "failed"), what=what, within_s=within_s)
         if message["event"] == "failed":
             raise FailedError(str(message.get("message")), int(message.get("exit_status", 1)))
+        return str(message["event"])
 
     def _is_mounted(self) -> bool:
         entry = mounting.mounted_at(self._mountpoint) if self._device else None

@@ -1,0 +1,236 @@
+"""The command line: parse, call, print, exit status.
+
+Law: what a person did wrong is one line on standard error that says what is wrong and what to do, with exit status 2;
+never a traceback. Modules that a command does not need are imported inside it: ``modelfs status`` is called by probes
+every few seconds, and trio and a cloud's library would cost it most of a second.
+"""
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelfs import __version__, sources
+from modelfs.cli_options import with_settings
+from modelfs.config import Config
+from modelfs.errors import ModelfsError, UsageError
+
+app = typer.Typer(
+    name="modelfs",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Url = Annotated[
+    str | None, typer.Argument(metavar="URL", envvar="MODELFS_URL", show_envvar=False, help="The repository's URL.")
+]
+Mountpoint = Annotated[
+    str | None,
+    typer.Argument(metavar="MOUNTPOINT", envvar="MODELFS_MOUNTPOINT", show_envvar=False, help="An empty directory."),
+]
+RuntimeDir = Annotated[
+    str | None,
+    typer.Option("--runtime-dir", metavar="PATH", show_default=False, help="Where mounts are recorded."),
+]
+ConfigFile = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that ``arguments`` name, and return the exit status."""
+    try:
+        status = typer.main.get_command(app).main(args=arguments, prog_name="modelfs", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        _complain(getattr(error, "format_message", error.__str__)(), "'modelfs --help' tells more")
+        return 2
+    except ModelfsError as error:
+        _complain(str(error))
+        return int(getattr(error, "exit_status", 2))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return 141
+    except Exception as error:  # noqa: BLE001  a root: nobody should meet a traceback
+        return _report_unexpected(error)
+    return int(status or 0)
+
+
+@app.callback(invoke_without_command=True)
+def modelfs(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    r"""Show a model repository in S3, Google Cloud Storage, Azure or a folder as a local, read-only tree.
+
+    \b
+    Examples:
+      modelfs mount s3://bucket/models /mnt/models
+      modelfs status
+      modelfs unmount /mnt/models
+    """
+    if version:
+        typer.echo(f"modelfs {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise UsageError("no command is given. 'modelfs --help' lists them.")
+
+
+@app.command()
+@with_settings()
+def mount(
+    url: Url = None,
+    mountpoint: Mountpoint = None,
+    *,
+    foreground: Annotated[
+        bool,
+        typer.Option("--foreground", help="Stay, and log to standard error. The default as PID 1 or under systemd."),
+    ] = False,
+    config: ConfigFile = None,
+    **flags: Any,
+) -> None:
+    r"""Mount a repository, and return once it answers.
+
+    \b
+    Examples:
+      modelfs mount s3://bucket/models /mnt/models
+      modelfs mount s3://http://minio:9000/bucket/models /mnt/models --refresh 5
+      modelfs mount gs://bucket/models /mnt/models --foreground
+    """
+    from modelfs import launch  # noqa: PLC0415  only this command needs it
+
+    settings = _load(flags, config)
+    if not url:
+        raise UsageError("no URL is given. Write 'modelfs mount URL MOUNTPOINT', or set MODELFS_URL.")
+    if not mountpoint:
+        raise UsageError("no mount point is given. Write 'modelfs mount URL MOUNTPOINT', or set MODELFS_MOUNTPOINT.")
+    stays = foreground or launch.must_stay_in_foreground()
+    plan = launch.plan_mount(url, mountpoint, settings, foreground=stays)
+    if stays:
+        launch.become_supervisor(plan)
+    from modelfs.show import waiting  # noqa: PLC0415  rich is for those who wait
+
+    with waiting(f"mounting {plan['source']} at {plan['mountpoint']}"):
+        launch.mount_in_background(plan)
+    typer.echo(f"{plan['source']} is mounted at {plan['mountpoint']}")
+
+
+@app.command()
+def unmount(
+    mountpoint: Mountpoint = None,
+    *,
+    lazy: Annotated[bool, typer.Option("--lazy", help="Detach it although it is in use.")] = False,
+    runtime_dir: RuntimeDir = None,
+    config: ConfigFile = None,
+) -> None:
+    r"""Unmount, and return once nothing is left. Works for a dead mount too.
+
+    Exit status 1: the mount is in use.
+
+    \b
+    Examples:
+      modelfs unmount /mnt/models
+      modelfs unmount --lazy /mnt/models
+    """
+    from modelfs import mounting, mounts, runtime  # noqa: PLC0415  only these commands need them
+
+    if not mountpoint:
+        raise UsageError("no mount point is given. Write 'modelfs unmount MOUNTPOINT'.")
+    root = runtime.runtime_root(_load({"runtime_dir": runtime_dir}, config).runtime_dir)
+    mounts.unmount(root, mounting.resolve_mount_point(mountpoint), lazy=lazy)
+
+
+@app.command()
+def status(
+    mountpoint: Annotated[str | None, typer.Argument(metavar="MOUNTPOINT", help="Only this mount.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runtime_dir: RuntimeDir = None,
+    config: ConfigFile = None,
+) -> None:
+    r"""Show what is mounted, from where, since when, and whether it is healthy or why not.
+
+    Exit status 0: all are healthy; 1: one is not, or has crashed; 3: nothing is mounted.
+
+    \b
+    Examples:
+      modelfs status
+      modelfs status --json /mnt/models
+    """
+    from modelfs import mounting, mounts, runtime, show  # noqa: PLC0415  only these commands need them
+
+    root = runtime.runtime_root(_load({"runtime_dir": runtime_dir}, config).runtime_dir)
+    found = mounts.survey(root)
+    if mountpoint is not None:
+        resolved = mounting.resolve_mount_point(mountpoint)
+        found = [mount for mount in found if mount.mountpoint == resolved]
+    show.mounts(found, as_json=as_json)
+    if not found:
+        raise typer.Exit(3)
+    raise typer.Exit(0 if all(mount.state == "healthy" for mount in found) else 1)
+
+
+@app.command()
+@with_settings(only_for_listing=True)
+def ls(
+    url: Url = None,
+    *,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Show what lies in folders too.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Show sizes and times too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = None,
+    **flags: Any,
+) -> None:
+    r"""List a repository as a mount would show it, without mounting it.
+
+    \b
+    Examples:
+      modelfs ls s3://bucket/models
+      modelfs ls --recursive --long s3://bucket/models
+    """
+    from modelfs import listing, show  # noqa: PLC0415  only this command needs them
+
+    settings = _load(flags, config)
+    if not url:
+        raise UsageError("no URL is given. Write 'modelfs ls URL', or set MODELFS_URL.")
+    tree = listing.list_repository(url, settings)
+    show.tree(tree, recursive=recursive, long=long, as_json=as_json)
+
+
+def _load(flags: dict[str, Any], config: str | None) -> Config:
+    settings, warnings = sources.load(flags={**flags, "config": config}, environment=os.environ)
+    for warning in warnings:
+        typer.echo(f"modelfs: warning: {warning}", err=True)
+    return settings
+
+
+def _complain(message: str, advice: str = "") -> None:
+    sentences = [" ".join(part.split()).rstrip(".") for part in (message, advice) if part]
+    typer.echo(f"modelfs: {'. '.join(sentences)}.", err=True)
+
+
+def _report_unexpected(error: Exception) -> int:
+    if os.environ.get("MODELFS_DEBUG") == "1":
+        traceback.print_exception(error)
+        return 1
+    descriptor, path = tempfile.mkstemp(prefix="modelfs-error-", suffix=".txt")
+    with os.fdopen(descriptor, "w") as file:
+        traceback.print_exception(error, file=file)
+    _complain(f"unexpected error ({type(error).__name__})", f"Please report it with {Path(path)}")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Command line options made from the one definition of the settings.
+
+Law: no setting is named here. A command takes them as keyword arguments by field name, None where not given.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from modelfs.config import Setting, settings
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def with_settings(*, only_for_listing: bool = False) -> Callable[[Command], Command]:
+    """Replace a command's ``**flags`` by an option for each setting, or for each that ``modelfs ls`` needs."""
+
+    def replace(command: Command) -> Command:
+        chosen = [setting for setting in settings() if setting.option.is_for_listing or not only_for_listing]
+        signature = inspect.signature(command)
+        own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
+        added = [_parameter(setting) for setting in chosen]
+        command.__dict__["__signature__"] = signature.replace(parameters=[*own, *added])
+        command.__annotations__ = {item.name: item.annotation for item in (*own, *added)}
+        return command
+
+    return replace
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    option = setting.option
+    help_text = f"{setting.description.replace('`', '')} [default: {option.shown_default}]"
+    annotation: Any
+    if setting.is_switch:
+        flags = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+        annotation = Annotated[bool | None, typer.Option(flags, help=help_text, show_default=False)]
+    else:
+        annotation = Annotated[
+            str | None, typer.Option(option.flag, metavar=option.metavar, help=help_text, show_default=False)
+        ]
+    return inspect.Parameter(setting.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

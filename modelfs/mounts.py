@@ -1,0 +1,234 @@
+"""The mounts of this machine as the command line sees them: which, how they are, who holds them, how to end one.
+
+Law: nothing here touches a file system that may be stuck: what is mounted comes from the mount table, who serves it
+from the runtime folder, health from the control socket and from a stat that a child makes.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from modelfs import mounting, runtime
+from modelfs.errors import ModelfsError, UsageError
+
+State = Literal["healthy", "unhealthy", "starting", "dead", "crashed", "detached"]
+
+_ANSWER_BYTES_MAX = 1024 * 1024
+_ASK_S = 3.0
+_END_S = 10.0
+_HOLDERS_SHOWN = 5
+
+
+class ControlError(ModelfsError):
+    """A worker does not answer on its control socket, or refuses."""
+
+
+class MountBusyError(ModelfsError):
+    """Processes use the mount."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One mount, or what is left of one. ``since_s`` is Unix time; ``details`` are the worker's own words."""
+
+    mountpoint: str
+    source: str
+    state: State
+    reason: str = ""
+    since_s: int | None = None
+    pid: int | None = None
+    log: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def survey(root: str) -> list[Mount]:
+    """Return all the mounts of modelfs that this user can see, sorted by mount point."""
+    recorded = {mount.mountpoint: mount for folder in runtime.folders(root) if (mount := _recorded(folder))}
+    for entry in mounting.mount_table():
+        if entry.fstype == mounting.FSTYPE and entry.mountpoint not in recorded:
+            recorded[entry.mountpoint] = _unrecorded(entry)
+    return sorted(recorded.values(), key=lambda mount: mount.mountpoint)
+
+
+def ask(folder: str, command: str, *, timeout_s: float = _ASK_S) -> dict[str, Any]:
+    """Return the worker's answer to ``command``. Raises ControlError when there is none within ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    answer = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout_s)
+            sock.connect(runtime.control_socket(folder))
+            sock.sendall(json.dumps({"command": command}).encode() + b"\n")
+            while not answer.endswith(b"\n") and len(answer) <= _ANSWER_BYTES_MAX:
+                sock.settimeout(max(0.01, deadline - time.monotonic()))
+                received = sock.recv(65536)
+                if not received:
+                    break
+                answer += received
+        found = json.loads(answer)
+    except TimeoutError as error:
+        raise ControlError(f"the worker does not answer within {timeout_s:g} s") from error
+    except (OSError, ValueError) as error:
+        raise ControlError(f"the worker does not answer ({error})") from error
+    if not isinstance(found, dict) or not found.pop("ok", False):
+        raise ControlError(f"the worker refuses: {found.get('error') if isinstance(found, dict) else found}")
+    return found
+
+
+def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
+    """Unmount ``mountpoint`` (resolved) and wait until its processes and its folder are gone.
+
+    With ``lazy`` a mount in use is detached, and its processes end when the last file is closed. Raises
+    MountBusyError, or UsageError when there is nothing to unmount.
+    """
+    folder = runtime.folder_of(root, mountpoint)
+    entry = mounting.mounted_at(mountpoint)
+    if entry is None or entry.fstype != mounting.FSTYPE:
+        _end_unmounted(folder, mountpoint)
+        return
+    is_dead = not runtime.is_alive(folder) and mounting.probe(mountpoint) == "dead"
+    try:
+        mounting.unmount(mountpoint, lazy=lazy or is_dead)
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EBUSY:
+            raise _busy(mountpoint) from error
+        raise UsageError(
+            f"{mountpoint} cannot be unmounted ({getattr(error, 'strerror', error)}). Do it as the user who mounted"
+            " it, or as root."
+        ) from error
+    if _wait_until_gone(folder, within_s=1.0 if lazy else _END_S) or lazy:
+        return
+    _terminate(folder)
+    if not _wait_until_gone(folder, within_s=_END_S):
+        raise ModelfsError(f"{mountpoint} is unmounted, but its supervisor does not end. Look at 'modelfs status'.")
+
+
+def holders(mountpoint: str) -> Iterator[str]:
+    """Yield a word for each thing that keeps ``mountpoint`` busy, as far as this user may see."""
+    prefix = mountpoint.rstrip("/") + "/"
+    for entry in mounting.mount_table():
+        if entry.mountpoint.startswith(prefix):
+            yield f"another mount at {entry.mountpoint}"
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and _uses(process, mountpoint, prefix):
+            with contextlib.suppress(OSError):
+                yield f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+
+
+def _recorded(folder: str) -> Mount | None:
+    facts = runtime.description(folder)
+    mountpoint = facts.get("mountpoint")
+    if not isinstance(mountpoint, str):
+        return None
+    state, reason, details = _judge(folder, facts, mountpoint)
+    return Mount(
+        mountpoint=mountpoint,
+        source=str(facts.get("source", "")),
+        state=state,
+        reason=reason,
+        since_s=facts.get("since_s"),
+        pid=facts.get("pid") if state not in {"crashed", "dead"} else None,
+        log=facts.get("log"),
+        details=details,
+    )
+
+
+def _judge(folder: str, facts: dict[str, Any], mountpoint: str) -> tuple[State, str, dict[str, Any]]:
+    entry = mounting.mounted_at(mountpoint)
+    is_mounted = entry is not None and entry.fstype == mounting.FSTYPE
+    if not runtime.is_alive(folder):
+        if is_mounted:
+            return "dead", f"its processes are gone; run 'modelfs unmount {shlex.quote(mountpoint)}'", {}
+        return "crashed", str(facts.get("reason", "its supervisor was killed")), {}
+    if facts.get("state") == "starting":
+        return "starting", "the repository is being listed", {}
+    return _examine(folder, mountpoint) if is_mounted else ("detached", "it is unmounted, but still in use", {})
+
+
+def _examine(folder: str, mountpoint: str) -> tuple[State, str, dict[str, Any]]:
+    try:
+        details = ask(folder, "status")
+    except ControlError as error:
+        return "unhealthy", str(error), {}
+    reason = str(details.get("reason", ""))
+    if mounting.probe(mountpoint) != "answers":
+        reason = "it does not answer file operations"
+    elif details.get("healthy", True):
+        return "healthy", "", details
+    return "unhealthy", reason, details
+
+
+def _unrecorded(entry: mounting.MountEntry) -> Mount:
+    reaction = mounting.probe(entry.mountpoint)
+    if reaction == "answers":
+        return Mount(entry.mountpoint, entry.source, "healthy", "recorded by another user or --runtime-dir")
+    if reaction == "dead":
+        reason = f"its processes are gone; run 'modelfs unmount {shlex.quote(entry.mountpoint)}'"
+        return Mount(entry.mountpoint, entry.source, "dead", reason)
+    return Mount(entry.mountpoint, entry.source, "unhealthy", "it does not answer file operations")
+
+
+def _end_unmounted(folder: str, mountpoint: str) -> None:
+    """End a mount that is not in the mount table: still starting, detached, or crashed."""
+    if runtime.is_alive(folder):
+        _terminate(folder)
+        if not _wait_until_gone(folder, within_s=_END_S):
+            raise ModelfsError(f"the supervisor of {mountpoint} does not end. Look at 'modelfs status'.")
+    elif runtime.description(folder):
+        runtime.forget(folder)
+    else:
+        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+
+
+def _busy(mountpoint: str) -> MountBusyError:
+    found = list(holders(mountpoint))
+    more = f" and {len(found) - _HOLDERS_SHOWN} more" if len(found) > _HOLDERS_SHOWN else ""
+    names = ", ".join(found[:_HOLDERS_SHOWN]) or "a process that this user may not see"
+    return MountBusyError(
+        f"{mountpoint} is in use by {names}{more}. End that first, or detach it with"
+        f" 'modelfs unmount --lazy {shlex.quote(mountpoint)}'."
+    )
+
+
+def _uses(process: Path, mountpoint: str, prefix: str) -> bool:
+    """Return whether a process has something below ``prefix`` open. Reads links only, never what they lead to."""
+    links = [process / "cwd", process / "root", process / "exe"]
+    with contextlib.suppress(OSError):
+        links += (process / "fd").iterdir()
+    for link in links:
+        with contextlib.suppress(OSError):
+            target = str(link.readlink())
+            if target == mountpoint or target.startswith(prefix):
+                return True
+    with contextlib.suppress(OSError):
+        return f" {prefix}" in (process / "maps").read_text(errors="replace")
+    return False
+
+
+def _terminate(folder: str) -> None:
+    pid = runtime.description(folder).get("pid")
+    if isinstance(pid, int) and pid > 1 and runtime.is_alive(folder):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _wait_until_gone(folder: str, *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while runtime.is_alive(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    runtime.forget(folder)
+    return True

@@ -1,0 +1,100 @@
+"""What the command line prints: tables for people, JSON for programs.
+
+Law: nothing is decided here. JSON goes to standard output alone, remarks to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
+    from modelfs.tree import Tree
+from modelfs.mounts import Mount
+
+_OMISSIONS_SHOWN = 5
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show that something is going on, where somebody can see it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+def mounts(found: Sequence[Mount], *, as_json: bool) -> None:
+    """Print mounts."""
+    if as_json:
+        _print_json([asdict(mount) for mount in found])
+        return
+    if not found:
+        sys.stdout.write("nothing is mounted\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("MOUNTPOINT", "SOURCE", "SINCE", "STATE"):
+        table.add_column(heading, overflow="fold")
+    for mount in found:
+        since = _time(mount.since_s) if mount.since_s is not None else ""
+        table.add_row(mount.mountpoint, mount.source, since, _words(mount))
+    Console(soft_wrap=False, markup=False, highlight=False).print(table)
+
+
+def tree(shown: "Tree", *, recursive: bool, long: bool, as_json: bool) -> None:
+    """Print what a mount would show: folders with a slash behind, sorted by path."""
+    rows = list(_walk(shown, recursive=recursive))
+    if as_json:
+        _print_json(rows)
+    else:
+        for row in rows:
+            size = "" if row["size"] is None else row["size"]
+            facts = f"{size:>14} {_time(row['mtime_ns'] // 10**9)} " if long else ""
+            sys.stdout.write(f"{facts}{_printable(row['path'])}\n")
+    for omission in shown.omissions[:_OMISSIONS_SHOWN]:
+        sys.stderr.write(f"modelfs: not shown: {_printable(omission.key)}: {omission.reason}\n")
+    if len(shown.omissions) > _OMISSIONS_SHOWN:
+        sys.stderr.write(f"modelfs: {len(shown.omissions) - _OMISSIONS_SHOWN} more keys are not shown\n")
+
+
+def _walk(shown: "Tree", *, recursive: bool) -> Iterator[dict[str, Any]]:
+    from modelfs.tree import Directory  # noqa: PLC0415  see above
+
+    waiting_nodes = [("", shown.root)]
+    rows = []
+    while waiting_nodes:
+        prefix, directory = waiting_nodes.pop()
+        for name, node in directory.children.items():
+            is_folder = isinstance(node, Directory)
+            path = f"{prefix}{name}/" if is_folder else f"{prefix}{name}"
+            size = None if isinstance(node, Directory) else node.info.size
+            rows.append({"path": path, "size": size, "mtime_ns": node.mtime_ns})
+            if isinstance(node, Directory) and recursive:
+                waiting_nodes.append((path, node))
+    yield from sorted(rows, key=lambda row: str(row["path"]))
+
+
+def _words(mount: Mount) -> str:
+    words = f"{mount.state}: {mount.reason}" if mount.reason else mount.state
+    return f"{words} (log: {mount.log})" if mount.log and mount.state in {"crashed", "unhealthy"} else words
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` on one line and without escape sequences: a key may hold anything."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
