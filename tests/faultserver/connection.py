@@ -121,6 +121,7 @@ class Connection:
 
     def _refuse(self, error: BadRequestError) -> None:
         record = self._site.log.begin(method="", kind="bad")
+        self._sent = 0
         self._site.log.answered(record.number, error.status)
         try:
             answer = ApiError(error.status, "InvalidRequest", str(error)).answer("")
@@ -147,7 +148,8 @@ class Connection:
         keep_alive = request.keep_alive and not excess
         with_body = answer.length > 0 and request.method != "HEAD"
         head = answer.head(keep_alive=keep_alive, number=record.number)
-        self._sock.sendall(head, socket.MSG_MORE if with_body else 0)
+        # one segment for head and body; but a fault may hold the body back, and a corked head would wait 200 ms
+        self._sock.sendall(head, socket.MSG_MORE if with_body and not faults else 0)
         if with_body:
             self._send_body(answer, faults)
             self._sock.sendall(b"\xee" * excess)

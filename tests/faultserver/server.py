@@ -2,6 +2,9 @@
 
 Law: it lives in the test's process, one thread for each connection, and stops without leaving one. In-process because
 a fault is then a plain call that acts at once; sendfile releases the GIL, so the bodies do not compete with the test.
+
+Therefore a test must never touch memory that is mapped from a mount of this very server: a page fault holds the GIL,
+and the server could not answer it. Read and pread are harmless, they release it; map in a child process.
 """
 
 import errno
@@ -44,7 +47,7 @@ class FaultServer:
         self._reserved: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        self._fillers: list[socket.socket] = []
+        self._filler: socket.socket | None = None
 
     # -- life
 
@@ -147,28 +150,20 @@ class FaultServer:
 
     def down(self) -> None:
         """Be away: connections end, new ones are refused."""
+        self._close_listener()
         with self._lock:
-            listener, self._listener = self._listener, None
-            acceptor, self._acceptor = self._acceptor, None
-            threads = dict(self._threads)
-            fillers, self._fillers = self._fillers, []
-        if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+            threads, self._threads = self._threads, {}
         for connection in threads:
             connection.hang_up()
         self._site.swallowing = False
         self._site.wake()
-        for thread in [*threads.values(), *([acceptor] if acceptor else [])]:
-            thread.join(_STOP_S)
-            if thread.is_alive():
-                raise RuntimeError(f"the fault server's thread {thread.name} does not end")
-        for each in [*fillers, *([listener] if listener else [])]:
-            each.close()
+        for thread in threads.values():
+            _join(thread)
 
     def up(self) -> None:
         """Be there again, on the same port, after ``down`` or ``black_hole``."""
         with self._lock:
-            listening = self._listener is not None and not self._fillers
+            listening = self._listener is not None and self._filler is None
         if not listening:
             self.down()
             self._listen()
@@ -182,7 +177,11 @@ class FaultServer:
         """
         self._site.swallowing = True
         if not connects:
-            self._stop_accepting()
+            self._close_listener()
+            # a listener whose queue is full makes the kernel drop further SYNs; a backlog of 0 takes one connection
+            self._listener = _bound(self.port)
+            self._listener.listen(0)
+            self._filler = socket.create_connection((_HOST, self.port), timeout=_STOP_S)
 
     # -- inside
 
@@ -206,38 +205,34 @@ class FaultServer:
                     continue
                 return
             connection = Connection(sock, self._site)
-            thread = threading.Thread(
-                target=self._serve, args=(connection,), name=f"faultserver-{self.port}-connection", daemon=True
-            )
+            thread = threading.Thread(target=connection.serve, name=f"faultserver-{self.port}-connection", daemon=True)
             with self._lock:
                 if self._listener is not listener:
                     sock.close()
                     return
+                # an ended thread is kept until here or ``down``, so that ``down`` can join every one
+                self._threads = {each: its for each, its in self._threads.items() if its.is_alive()}
                 self._threads[connection] = thread
                 thread.start()
 
-    def _serve(self, connection: Connection) -> None:
-        try:
-            connection.serve()
-        finally:
-            with self._lock:
-                self._threads.pop(connection, None)
-
-    def _stop_accepting(self) -> None:
-        """Replace the listener by one whose queue is full, so that the kernel drops further SYNs."""
+    def _close_listener(self) -> None:
         with self._lock:
-            listener, self._listener = self._listener, _bound(self.port)
+            listener, self._listener = self._listener, None
             acceptor, self._acceptor = self._acceptor, None
-            full = self._listener
+            filler, self._filler = self._filler, None
         if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)
+            listener.shutdown(socket.SHUT_RDWR)  # wakes accept
         if acceptor is not None:
-            acceptor.join(_STOP_S)
-        if listener is not None:
-            listener.close()
-        full.listen(0)
-        filler = socket.create_connection((_HOST, self.port), timeout=_STOP_S)  # a backlog of 0 takes one
-        self._fillers.append(filler)
+            _join(acceptor)
+        for each in [listener, filler]:
+            if each is not None:
+                each.close()
+
+
+def _join(thread: threading.Thread) -> None:
+    thread.join(_STOP_S)
+    if thread.is_alive():
+        raise RuntimeError(f"the fault server's thread {thread.name} does not end")
 
 
 def _bound(port: int) -> socket.socket:
