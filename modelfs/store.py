@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import trio
 
 from modelfs.blocks import ObjectInfo
-from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,22 @@ class Store(Protocol):
         StoreUnavailableError on errors worth a retry, AccessRefusedError when the credentials are refused.
         """
         ...
+
+
+class Omissions:
+    """Tells the log once of each object that an engine cannot serve, and not again at every refresh. Thread-safe."""
+
+    _MOST = 1000  # an operator who has not looked at so many warnings will not look at more
+
+    def __init__(self) -> None:
+        """Begin with nothing told."""
+        self._told: set[str] = set()
+
+    def tell(self, key: str, why: str) -> None:
+        """Say that ``key`` is not shown, because of ``why``."""
+        if key not in self._told and len(self._told) < self._MOST:
+            self._told.add(key)
+            log.warning("not shown, %s key=%a", why, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +116,24 @@ async def in_thread_with_retries(
 
 
 async def list_everything(store: Store, *, policy: RetryPolicy, limiter: trio.CapacityLimiter) -> list[ObjectInfo]:
-    """Return every object, or raise: all or nothing. The deadline of ``policy`` is for each page, not for the whole."""
+    """Return every object, or raise: all or nothing. The deadline of ``policy`` is for each page, not for the whole.
+
+    Raises CorruptAnswerError when the store leads in a circle.
+    """
     objects: list[ObjectInfo] = []
     token: str | None = None
-    while True:
+    asked: set[str] = set()
+    while len(asked) < _MOST_PAGES:
         request = partial(store.list_page, token)
         page = await in_thread_with_retries(request, what="list", policy=policy, limiter=limiter)
         objects += page.objects
-        if page.next_token is None:
-            return objects
         token = page.next_token
+        if token is None:
+            return objects
+        if token in asked:
+            break
+        asked.add(token)
+    raise CorruptAnswerError(f"the listing never ends ({len(objects)} objects so far): the store repeats its pages")
+
+
+_MOST_PAGES = 100_000  # 100 million keys, more than memory holds
