@@ -53,7 +53,10 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Break the connection with a TCP reset, before the answer (None) or after so many bytes of the body."""
+    """Break the connection with a TCP reset, before the answer (None) or after so many bytes of the body.
+
+    A slow client sees fewer of them: the kernel drops what it had not yet sent.
+    """
 
     after_bytes: int | None = None
 
