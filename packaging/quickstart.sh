@@ -7,5 +7,8 @@
 # It installs what is missing first (packaging/setup.sh), and at its end leaves nothing but that.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bash "$here/setup.sh" quickstart
+bash "$here/setup.sh" quickstart &
+trap 'kill "$!" 2>/dev/null' INT TERM HUP # else a signal in the middle of the set-up would leave it running
+wait "$!"
+trap - INT TERM HUP
 exec "$here/../.venv/bin/python" -B "$here/quickstart/main.py" "$@"

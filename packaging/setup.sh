@@ -23,7 +23,9 @@ fail() {
 
 # quietly COMMAND...: run it with its output in a file, which is shown only if it fails
 quietly() {
-    if ! "$@" >"$scratch/output" 2>&1 </dev/null; then
+    "$@" >"$scratch/output" 2>&1 </dev/null &
+    child=$!
+    if ! wait "$child"; then
         cat "$scratch/output" >&2
         fail "failed: $*"
     fi
@@ -101,5 +103,7 @@ exec 9>.cache/setup.lock
 flock 9 # two set-ups of one clone take turns
 scratch=$(mktemp --directory "$PWD/.cache/setup.XXXXXX")
 export TMPDIR=$scratch # pip and the compiler leave nothing outside
+child=
 trap 'rm -rf "$scratch"' EXIT
+trap '[[ -z $child ]] || kill "$child" 2>/dev/null; exit 143' INT TERM HUP # bash would leave the child running
 main "$@"

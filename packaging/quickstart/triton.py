@@ -31,6 +31,7 @@ PYTHONS = ("3.11", "3.12")
 """The wheel also has a stub for 3.13, but there is no numpy below 2 for it."""
 Mode = Literal["none", "poll", "explicit"]
 
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where POSIX shared memory lives
 STOP_S = 20.0  # Triton itself ends within a second; a stub that must be waited for is given five by Triton
 
 
@@ -112,11 +113,13 @@ class TritonServer:
         self._arguments += [f"--load-model={name}" for name in models]
         self._process: subprocess.Popen[bytes] | None = None
         self._shm_prefix = ""
+        self._earlier: frozenset[Path] = frozenset()
 
     def __enter__(self) -> Self:
         """Start the server, without waiting for it."""
         server = self._home / "pytriton" / "tritonserver"
         self.port = _free_port()
+        self._earlier = _environments()
         self._shm_prefix = f"modelfs_triton_{os.getpid()}_{self.port}_"
         command = [str(server / "bin" / "tritonserver"), *self._arguments]
         command += [f"--backend-directory={server / 'backends'}", f"--http-port={self.port}"]
@@ -153,15 +156,41 @@ class TritonServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            for region in Path("/dev/shm").glob(f"{self._shm_prefix}*"):  # noqa: S108  where POSIX shared memory lives
-                region.unlink(missing_ok=True)
+            deadline = time.monotonic() + STOP_S
+            while _alive(group=process.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)  # a stub that is still ending holds files of the repository open
+            self._sweep(in_order=process.returncode == 0)
+
+    def _sweep(self, *, in_order: bool) -> None:
+        """Remove what the python backend leaves: shared memory, and an empty folder in /tmp when it was killed.
+
+        It takes no other place than /tmp, and its folders tell no owner; an empty one that came since our start is
+        ours, or of no use to another server that does not unpack environments.
+        """
+        for region in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        if not in_order:
+            for folder in _environments() - self._earlier:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+    def started(self) -> bool:
+        """Return whether every model that is to be loaded at the start was loaded or has failed; ``index`` then tells.
+
+        Raises TritonError when the server has ended.
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise TritonError(f"tritonserver ended at its start; the end of its log:\n{self.log_tail()}")
+        try:
+            self._request("GET", "/v2/health/live")  # it listens only when it has tried all models
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until every model that is to be loaded at the start was loaded or has failed; ``index`` then tells."""
+        """Wait until ``started``."""
         deadline = time.monotonic() + timeout_s
-        while not self._live():
-            if self._process is None or self._process.poll() is not None:
-                raise TritonError(f"tritonserver ended at its start; the end of its log:\n{self.log_tail()}")
+        while not self.started():
             if time.monotonic() > deadline:
                 raise TritonError(f"tritonserver is not ready after {timeout_s:.0f} s; its log:\n{self.log_tail()}")
             time.sleep(0.05)
@@ -202,6 +231,10 @@ class TritonServer:
         """Return the last ``lines`` of the server's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def log_count(self, text: str) -> int:
+        """Return how often ``text`` stands in the server's log."""
+        return self.log.read_text(errors="replace").count(text)
+
     def _environment(self) -> dict[str, str]:
         """Return what the server and its stubs need, and nothing of ours that could lead them elsewhere."""
         return {
@@ -211,13 +244,6 @@ class TritonServer:
             "LD_LIBRARY_PATH": str(self._home / "nvidia_pytriton.libs"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-
-    def _live(self) -> bool:
-        try:
-            self._request("GET", "/v2/health/live")
-        except (OSError, http.client.HTTPException, TritonError):
-            return False
-        return True
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the answer's JSON, or None for an empty one."""
@@ -229,6 +255,20 @@ class TritonServer:
         if answer.status != http.client.OK:
             raise TritonError(f"Triton answered {answer.status} to {path}: {text.decode(errors='replace')}")
         return json.loads(text) if text else None
+
+
+def _alive(*, group: int) -> bool:
+    """Return whether a process of ``group`` has a thread that still runs; dead ones may wait long for their reaper."""
+    for status in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            state, _, its_group = status.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
+
+
+def _environments() -> frozenset[Path]:
+    return frozenset(Path("/tmp").glob("python_env_??????"))  # noqa: S108  the python backend's own fixed choice
 
 
 def _free_port() -> int:
