@@ -14,9 +14,10 @@ Names. A key is shown at its own path, except (each has a test, docs/semantics.m
   folder that such an object lies in exists.
 
 Times are Triton's input: it reloads a model when the greatest mtime or ctime below its folder *grows*. So a file
-keeps the time with which its version was first seen; a replaced file is strictly newer than everything its folder
-ever showed; a folder's time is the maximum of its subtree, never shrinks while mounted, and moves by one tick when
-an entry of its own is added, replaced or removed.
+keeps the time with which its version was first seen; a replaced file is strictly newer than everything its model (the
+root's child) ever showed; a folder's time is the maximum of its subtree, never shrinks while mounted, and moves to a
+tick beyond its model's greatest time when an entry of its own is added, replaced or removed. A tick beyond the folder's
+own time would be lost on Triton where another version is newer.
 """
 
 import hashlib
@@ -246,8 +247,12 @@ def _visible_depth(names: list[str]) -> int:
     return len(names)
 
 
-def _freeze(folder: _Folder, previous: Directory | None) -> Directory:
-    """Return the immutable directory, sharing what did not change with ``previous``."""
+def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = None) -> Directory:
+    """Return the immutable directory, sharing what did not change with ``previous``.
+
+    ``model_ns`` is the greatest time that the model (the root's child) around it showed before, or None for the root.
+    """
+    floor_ns = model_ns if model_ns is not None else previous.mtime_ns if previous else 0
     children: dict[str, Node] = {}
     changed = previous is None or folder.keys() != previous.children.keys()
     shared = not changed
@@ -256,10 +261,12 @@ def _freeze(folder: _Folder, previous: Directory | None) -> Directory:
         before = previous.children.get(name) if previous else None
         node: Node
         if isinstance(child, _Folder):
-            node = _freeze(child, before if isinstance(before, Directory) else None)
-            changed = changed or not isinstance(before, Directory)
+            directory_before = before if isinstance(before, Directory) else None
+            around_ns = model_ns if model_ns is not None else directory_before.mtime_ns if directory_before else 0
+            node = _freeze(child, directory_before, around_ns)
+            changed = changed or directory_before is None
         else:
-            node = _file(child, before, previous)
+            node = _file(child, before, floor_ns)
             changed = changed or node is not before
         shared = shared and node is before
         newest_ns = max(newest_ns, node.mtime_ns)
@@ -268,16 +275,16 @@ def _freeze(folder: _Folder, previous: Directory | None) -> Directory:
         return Directory(children, newest_ns if children else folder.placeholder_mtime_ns)
     if shared:
         return previous
-    return Directory(children, max(newest_ns, previous.mtime_ns + (TICK_NS if changed else 0)))
+    return Directory(children, max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if changed else 0))
 
 
-def _file(info: ObjectInfo, before: Node | None, parent_before: Directory | None) -> File:
-    """Return the file as shown: the one from before when its version is the same, else a strictly newer one."""
-    if not isinstance(before, File) or parent_before is None:
+def _file(info: ObjectInfo, before: Node | None, floor_ns: int) -> File:
+    """Return the file as shown: the one from before when its version is the same, else one newer than ``floor_ns``."""
+    if not isinstance(before, File):
         return File(info, info.mtime_ns)
     if before.info.version == info.version and before.info.size == info.size:
         return before
-    return File(info, max(info.mtime_ns, parent_before.mtime_ns + TICK_NS))
+    return File(info, max(info.mtime_ns, floor_ns + TICK_NS))
 
 
 def _count(root: Directory) -> tuple[int, int]:
