@@ -84,7 +84,10 @@ class EmbeddedS3:
         import botocore.config  # noqa: PLC0415  half a second that a user's own URL need not pay
         import botocore.session  # noqa: PLC0415
 
-        return botocore.session.Session().create_client(
+        # no profile and no file of the caller's is looked at
+        isolated = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
+        session = botocore.session.Session({name: (None, None, value, None) for name, value in isolated.items()})
+        return session.create_client(
             "s3",
             region_name=REGION,
             endpoint_url=f"http://127.0.0.1:{self.port}",

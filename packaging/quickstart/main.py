@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -99,6 +100,9 @@ def main(arguments: Sequence[str]) -> int:
         status = 128 + interruption.number
     except (QuickstartError, TritonError, EmbeddedS3Error) as error:
         print(f"quickstart: {error}", file=sys.stderr, flush=True)
+        status = 1
+    except Exception:  # noqa: BLE001  the root: what nobody foresaw is told, and the way out is the same
+        traceback.print_exc()
         status = 1
     left = _left_behind(work)
     for line in left:
