@@ -73,14 +73,14 @@ def modelfs(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    r"""Show a model repository in S3, Google Cloud Storage, Azure or a folder as a local, read-only tree.
+    """Show a model repository in S3, Google Cloud Storage, Azure or a folder as a local, read-only tree.
 
     \b
     Examples:
       modelfs mount s3://bucket/models /mnt/models
       modelfs status
       modelfs unmount /mnt/models
-    """
+    """  # noqa: D301  the escape keeps the examples' lines apart
     if version:
         typer.echo(f"modelfs {__version__}")
         raise typer.Exit
@@ -101,14 +101,14 @@ def mount(
     config: ConfigFile = None,
     **flags: Any,
 ) -> None:
-    r"""Mount a repository, and return once it answers.
+    """Mount a repository, and return once it answers.
 
     \b
     Examples:
       modelfs mount s3://bucket/models /mnt/models
       modelfs mount s3://http://minio:9000/bucket/models /mnt/models --refresh 5
       modelfs mount gs://bucket/models /mnt/models --foreground
-    """
+    """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import launch  # noqa: PLC0415  only this command needs it
 
     settings = _load(flags, config)
@@ -135,7 +135,7 @@ def unmount(
     runtime_dir: RuntimeDir = None,
     config: ConfigFile = None,
 ) -> None:
-    r"""Unmount, and return once nothing is left. Works for a dead mount too.
+    """Unmount, and return once nothing is left. Works for a dead mount too.
 
     Exit status 1: the mount is in use.
 
@@ -143,7 +143,7 @@ def unmount(
     Examples:
       modelfs unmount /mnt/models
       modelfs unmount --lazy /mnt/models
-    """
+    """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import mounting, mounts, runtime  # noqa: PLC0415  only these commands need them
 
     if not mountpoint:
@@ -160,7 +160,7 @@ def status(
     runtime_dir: RuntimeDir = None,
     config: ConfigFile = None,
 ) -> None:
-    r"""Show what is mounted, from where, since when, and whether it is healthy or why not.
+    """Show what is mounted, from where, since when, and whether it is healthy or why not.
 
     Exit status 0: all are healthy; 1: one is not, or has crashed; 3: nothing is mounted.
 
@@ -168,7 +168,7 @@ def status(
     Examples:
       modelfs status
       modelfs status --json /mnt/models
-    """
+    """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import mounting, mounts, runtime, show  # noqa: PLC0415  only these commands need them
 
     root = runtime.runtime_root(_load({"runtime_dir": runtime_dir}, config).runtime_dir)
@@ -193,13 +193,13 @@ def ls(
     config: ConfigFile = None,
     **flags: Any,
 ) -> None:
-    r"""List a repository as a mount would show it, without mounting it.
+    """List a repository as a mount would show it, without mounting it.
 
     \b
     Examples:
       modelfs ls s3://bucket/models
       modelfs ls --recursive --long s3://bucket/models
-    """
+    """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import listing, show  # noqa: PLC0415  only this command needs them
 
     settings = _load(flags, config)

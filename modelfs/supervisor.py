@@ -193,7 +193,7 @@ class Supervisor:
         if self._worker is not None:
             self._worker.send({"event": "stop"})
             # before it serves, a worker holds nothing that is worth a wait
-            if not self._worker.end(within_s=_STOPPING_S if self._serving else 0.0):
+            if not self._worker.end(grace_s=_STOPPING_S if self._serving else 0.0):
                 log.warning("worker cannot be ended yet pid=%d", self._worker.process.pid)
         if self._fuse_fd >= 0:
             os.close(self._fuse_fd)  # the last one: what still waits for an answer gets ENOTCONN

@@ -22,6 +22,7 @@ from modelfs.logs import RotatingLog
 T = TypeVar("T")
 
 _MESSAGE_BYTES = 64 * 1024
+_KILLED_S = 5.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # struct fuse_out_header (16 bytes), then fuse_init_out: major, minor, max_readahead, flags (32 bits each), then these
@@ -68,7 +69,7 @@ class Watch:
 
     def remove(self, descriptor: int) -> None:
         """Forget ``descriptor``, if it is known."""
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(descriptor)
 
     def add_child(self, pid: int, poll: Callable[[], object]) -> None:
@@ -183,13 +184,13 @@ class Worker:
                 return message
         return None
 
-    def end(self, *, within_s: float) -> bool:
+    def end(self, *, grace_s: float) -> bool:
         """Wait for the process to end, kill it when it does not, and return whether it is gone."""
-        if self._watch.until(lambda: self.ended or None, within_s) is None:
+        if self._watch.until(lambda: self.ended or None, grace_s) is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             # a thread that waits for the kernel may keep the dead process for as long as its request lasts
-            self._watch.until(lambda: self.ended or None, within_s)
+            self._watch.until(lambda: self.ended or None, _KILLED_S)
         self._drain()
         for descriptor in (self._report.fileno(), self._init.fileno(), self._stderr):
             self._watch.remove(descriptor)

@@ -12,6 +12,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from typing import Any
 
 import pyfuse3
@@ -80,6 +81,10 @@ def misbehave_before_listing(what: str, reports: Reports) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "silent":
         signal.pause()
+    if what == "slow-listing":
+        for _ in range(5):
+            time.sleep(1)
+            reports.send(event="listing", objects=1)
 
 
 def main() -> None:
@@ -97,6 +102,8 @@ def main() -> None:
         return
     if what == "die-mounted":
         sys.exit(7)
+    if what == "no-answer":
+        signal.pause()
     pyfuse3.init(Hello(), f"/dev/fd/{options.init_fd}", {"fsname=fake"})
     trio.run(serve, reports, options.init_fd, descriptors[0], what == "stubborn")
     pyfuse3.close(unmount=False)
@@ -105,7 +112,7 @@ def main() -> None:
 async def serve(reports: Reports, init_fd: int, fuse_fd: int, is_stubborn: bool) -> None:  # noqa: FBT001  one caller
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listen, reports, init_fd, fuse_fd, nursery.cancel_scope)
-        await pyfuse3.main()
+        await pyfuse3.main(min_tasks=2)  # the hand-over ends the task that waits on the old descriptor
         if is_stubborn:
             signal.pause()
         nursery.cancel_scope.cancel()

@@ -1,0 +1,126 @@
+"""Starts the real supervisor with the worker of ``fake_worker.py``, as ``modelfs mount`` does with the real one."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelfs import mounting
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+SOURCE = r"s3://bucket/a b,c\d"
+"""A source that holds all that mount options and mount tables must escape."""
+
+
+@dataclass
+class Supervised:
+    """A started supervisor. ``report`` is its first word, empty when it ended without one."""
+
+    process: "subprocess.Popen[bytes]"
+    mountpoint: Path
+    runtime_dir: Path
+    report: dict[str, Any]
+    log: str = ""
+
+    @property
+    def is_mounted(self) -> bool:
+        return mounting.mounted_at(str(self.mountpoint)) is not None
+
+    @property
+    def leftovers(self) -> list[Path]:
+        return list(self.runtime_dir.rglob("*"))
+
+    def wait(self) -> int:
+        return self.process.wait(30)
+
+
+def start(
+    what: str,
+    mountpoint: Path,
+    runtime_dir: Path,
+    *,
+    foreground: bool = False,
+    environment: dict[str, str] | None = None,
+) -> Supervised:
+    """Start it and return after its first word, or in the foreground at once."""
+    plan = {
+        "url": f"fake:{what}",
+        "source": SOURCE,
+        "mountpoint": str(mountpoint),
+        "foreground": foreground,
+        "runtime_dir": str(runtime_dir),
+        "log_file": None,
+        "config": {"mount_timeout_s": 0.5, "log_level": "info", "log_format": "text", "allow_other": None},
+    }
+    plan_fd = os.memfd_create("plan")
+    os.write(plan_fd, json.dumps(plan).encode())
+    os.lseek(plan_fd, 0, os.SEEK_SET)
+    said, status_fd = os.pipe()
+    process = subprocess.Popen(
+        [
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "modelfs.supervisor",
+                "--plan-fd",
+                str(plan_fd),
+                "--status-fd",
+                str(status_fd),
+            ),
+            *("--", sys.executable, "-P", str(FAKE_WORKER)),
+        ],
+        pass_fds=[plan_fd, status_fd],
+        env={**os.environ, **(environment or {})},
+        stderr=subprocess.PIPE,
+        cwd="/",
+    )
+    os.close(plan_fd)
+    os.close(status_fd)
+    with os.fdopen(said) as file:
+        line = file.readline()
+    return Supervised(process, mountpoint, runtime_dir, json.loads(line) if line else {})
+
+
+def eventually(condition: Callable[[], object], *, within_s: float = 15.0) -> bool:
+    """Return whether ``condition`` came true within a generous bound."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of a process's children."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def mount_and_end_as_this_user(mountpoint: Path, runtime_dir: Path) -> dict[str, Any]:
+    """Go through one life of a mount and return what was seen, for a test in another user's skin."""
+    supervised = start("ok", mountpoint, runtime_dir)
+    seen: dict[str, Any] = {"uid": os.geteuid(), "report": supervised.report}
+    if supervised.report.get("event") == "ready":
+        entry = mounting.mounted_at(str(mountpoint))
+        assert entry is not None
+        seen |= {"source": entry.source, "fstype": entry.fstype, "options": entry.super_options}
+        seen["content"] = (mountpoint / "hello").read_text()
+        with (mountpoint / "hello").open():
+            try:
+                mounting.unmount(str(mountpoint), lazy=False)
+            except OSError as error:
+                seen["busy_errno"] = error.errno
+        supervised.process.terminate()
+    seen |= {"exit_status": supervised.wait(), "mounted": supervised.is_mounted, "left": len(supervised.leftovers)}
+    return seen
+
+
+if __name__ == "__main__":
+    print(json.dumps(mount_and_end_as_this_user(Path(sys.argv[1]), Path(sys.argv[2]))))
