@@ -6,6 +6,8 @@ read-ahead, which arrives out of order) and tells for each read how much to fetc
 
 A stream earns its fetch unit: from one block for a read out of nowhere, so that a cold 4 KiB read never costs
 megabytes, doubling with what was read in sequence up to ``UNIT_BYTES_MAX``. A read at offset 0 is presumed to go on.
+What was skipped earns nothing, and neither does a read that leads a stream no further: small random reads within 2 MiB
+of each other once earned 5 MiB for each 4 KiB in a file of 20 MiB (simulated; 1 to 2 blocks now).
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ STREAMS_MAX = 16
 """Streams remembered for each inode: two more than the 8 ranks of a common GPU host, with room for strays."""
 
 SLACK_BYTES = 2 * 1024 * 1024
-"""How far from a stream's head a read still belongs to it: the kernel keeps two requests of 1 MiB in the air."""
+"""How far from a stream's head a read can still belong to it: the kernel keeps two requests of 1 MiB in the air."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +67,29 @@ class ReadAhead:
         """
         self._reads += 1
         stop = min(offset + length, self._size)
-        stream = self._nearest(offset)
-        proven = stream is not None or offset == 0
+        stream = self._nearest(offset, stop - offset)
         if stream is None:
-            stream = self._begin(stop, FIRST_UNIT_BYTES if offset == 0 else stop - offset)
+            goes_on = offset == 0
+            stream = self._begin(stop, FIRST_UNIT_BYTES if goes_on else stop - offset)
         else:
-            stream.run_bytes += max(0, stop - stream.head)
+            goes_on = stop > stream.head
+            stream.run_bytes += min(max(0, stop - stream.head), stop - offset)
             stream.head = max(stream.head, stop)
         stream.used = self._reads
         unit_bytes = min(UNIT_BYTES_MAX, self._window_bytes, stream.run_bytes)
         unit = max(1, _power_of_two_below(unit_bytes // BLOCK_BYTES))
         first = block_count(stop, block_bytes=BLOCK_BYTES)
-        ahead_bytes = min(unit * BLOCK_BYTES * UNITS_AHEAD, self._window_bytes) if proven else 0
+        ahead_bytes = min(unit * BLOCK_BYTES * UNITS_AHEAD, self._window_bytes) if goes_on else 0
         last = block_count(min(stop + ahead_bytes, self._size), block_bytes=BLOCK_BYTES)
         return Advice(unit, range(first, max(first, last)))
 
-    def _nearest(self, offset: int) -> _Stream | None:
-        near = [stream for stream in self._streams if abs(offset - stream.head) <= SLACK_BYTES]
+    def _nearest(self, offset: int, length: int) -> _Stream | None:
+        """Return the stream that a read goes on with; how far off it may be grows with it and with the stream."""
+        near = [
+            stream
+            for stream in self._streams
+            if abs(offset - stream.head) <= min(SLACK_BYTES, max(BLOCK_BYTES, 2 * length, stream.run_bytes))
+        ]
         return min(near, key=lambda stream: abs(offset - stream.head), default=None)
 
     def _begin(self, head: int, run_bytes: int) -> _Stream:

@@ -1,0 +1,43 @@
+"""R3: what was shown is withdrawn only when two complete listings in a row lack it."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelfs.blocks import ObjectInfo
+from modelfs.gate import Gate
+
+PROPERTY = settings(deadline=None)
+listings = st.lists(st.dictionaries(st.sampled_from("abcde"), st.sampled_from(["v1", "v2"])), max_size=8)
+
+
+def infos(listing: dict[str, str]) -> list[ObjectInfo]:
+    return [ObjectInfo(key, 1, version, 0) for key, version in listing.items()]
+
+
+@PROPERTY
+@given(listings)
+def test_what_is_shown_is_what_the_last_two_listings_hold(history: list[dict[str, str]]) -> None:
+    gate = Gate()
+    for number, listing in enumerate(history):
+        shown = {info.key: info.version for info in gate.admit(infos(listing))}
+        before = history[number - 1] if number else {}
+        # two in a row: the last listing decides for what it holds, the one before for what the last one lacks
+        assert shown == {**before, **listing}
+        assert gate.missing == before.keys() - listing.keys()
+
+
+def test_an_empty_listing_empties_nothing_on_its_own_word() -> None:
+    gate = Gate()
+    gate.admit(infos({"a": "v1", "b": "v1"}))
+    assert len(gate.admit([])) == 2
+    assert gate.admit([]) == []
+
+
+def test_a_key_that_comes_and_goes_stays_shown() -> None:
+    gate = Gate()
+    for listing in [{"a": "v1"}, {}] * 10:
+        assert [info.key for info in gate.admit(infos(listing))] == ["a"]
+
+
+def test_a_key_listed_twice_is_shown_once() -> None:
+    assert Gate().admit(infos({"a": "v1"}) + infos({"a": "v2"})) == infos({"a": "v2"})
