@@ -152,8 +152,10 @@ def from_urllib3(error: Exception, *, what: str) -> ModelfsError:
         return from_urllib3(error.reason, what=what)
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return StoreRefusedError(f"{what}: {_UNTRUSTED}")
-    if isinstance(error.__cause__, ConnectionResetError | BrokenPipeError):  # urllib3 calls these ProtocolError
-        error = error.__cause__
+    # urllib3 makes these a ProtocolError, with the cause as an argument
+    broken = next((each for each in error.args if isinstance(each, ConnectionError)), None)
+    if broken is not None:
+        error = broken
     kind, reason = next((kind, reason) for types, kind, reason in _URLLIB3 if isinstance(error, types))
     return kind(f"{what}: {reason}")
 
