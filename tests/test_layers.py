@@ -1,0 +1,105 @@
+"""The house: which module may import which. A module that fits no row, or looks down, fails here."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import modelfs
+
+ROWS = (
+    # pure: no I/O, no clock
+    ("errors", "blocks"),
+    ("location", "tree", "gate", "readahead"),
+    # what is set, and who we are to a store
+    ("config", "credentials"),
+    ("sources",),
+    # the store and its engines
+    ("store",),
+    ("s3_errors",),
+    ("s3_listing",),
+    ("store_s3", "store_local"),
+    ("engines",),
+    # what is read, and what is shown
+    ("cache", "view"),
+    ("inodes", "streamer"),
+    ("operations",),
+    # the serving process; the first row is shared with the supervisor
+    ("mounting", "logs", "runtime"),
+    ("kernel", "metrics", "control"),
+    ("worker",),
+    # the command line
+    ("mounts", "launch", "listing"),
+    ("show", "cli_options"),
+    ("cli",),
+    ("__main__",),
+)
+"""A module imports only from rows above its own."""
+
+BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
+"""What the supervisor is made of: the standard library, and the rows above."""
+
+ONLY_IN = {
+    "pyfuse3": {"operations", "worker", "inodes", "push"},
+    "obstore": {"store_s3", "s3_errors", "engines"},
+    "botocore": {"credentials", "s3_listing"},
+    "urllib3": {"s3_listing", "s3_errors"},
+    "pydantic": {"config", "sources"},
+    "typer": {"cli", "cli_options"},
+    "rich": {"show"},
+}
+"""The libraries that only some modules may know."""
+
+FOLDER = Path(modelfs.__file__).parent
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def imports(module: str) -> Iterator[str]:
+    """Yield the full names of what ``module`` imports, anywhere in it."""
+    for node in ast.walk(ast.parse((FOLDER / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            if node.module == "modelfs":
+                yield from (f"modelfs.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def ours(module: str) -> set[str]:
+    """Return which modules of modelfs ``module`` imports. Constants of the package itself do not count."""
+    names = {name.split(".")[1] for name in imports(module) if name.startswith("modelfs.")}
+    return {name for name in names if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_from_rows_above(module: str) -> None:
+    rows = BESIDE if any(module in row for row in BESIDE) else ROWS
+    row = next((index for index, names in enumerate(rows) if module in names), None)
+    assert row is not None, f"{module} has no row: give it one, or reconsider it"
+    allowed = {name for names in rows[:row] for name in names}
+    assert ours(module) - {module} <= allowed
+
+
+@pytest.mark.parametrize("module", [name for row in BESIDE for name in row])
+def test_supervisor_uses_the_standard_library_alone(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports(module)}
+    assert roots - {"modelfs"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_library_is_known_only_where_it_belongs(library: str) -> None:
+    users = {module for module in MODULES if any(name.partition(".")[0] == library for name in imports(module))}
+    assert users <= ONLY_IN[library]
+
+
+def test_config_is_known_only_to_those_who_put_things_together() -> None:
+    users = {module for module in MODULES if "config" in ours(module)}
+    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing"}
+
+
+def test_asyncio_does_not_appear() -> None:
+    assert not [module for module in MODULES if "asyncio" in imports(module)]

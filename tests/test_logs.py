@@ -1,0 +1,64 @@
+"""Log lines and the file that holds them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelfs import logs
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_text_line_has_time_level_logger_and_message() -> None:
+    stream = io.StringIO()
+    logs.configure(level="info", form="text", stream=stream)
+    logging.getLogger("modelfs.x").info("mounted mountpoint=%s", "/mnt")
+    logging.getLogger("modelfs.x").debug("unheard")
+    time, rest = stream.getvalue().split(" ", 1)
+    assert time.endswith("Z")
+    assert rest == "INFO modelfs.x mounted mountpoint=/mnt\n"
+
+
+def test_json_line_is_one_object_also_with_a_traceback() -> None:
+    stream = io.StringIO()
+    logs.configure(level="info", form="json", stream=stream)
+    try:
+        int("two\nlines")
+    except ValueError:
+        logging.getLogger("modelfs.x").exception('said "so"')
+    (line,) = stream.getvalue().splitlines()
+    found = json.loads(line)
+    assert (found["level"], found["logger"], found["message"]) == ("ERROR", "modelfs.x", 'said "so"')
+    assert "ValueError" in found["exception"]
+
+
+def test_log_is_moved_aside_once_it_has_grown(tmp_path: Path) -> None:
+    log = logs.RotatingLog(str(tmp_path / "log"), longest_bytes=10)
+    for text in ("first\n", "abc\n", "third\n", "4\n", "the fifth is longer\n"):
+        log.write(text)
+    assert (tmp_path / "log").read_text() == "the fifth is longer\n"
+    assert (tmp_path / "log.1").read_text() == "third\n4\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_log_goes_on_after_a_restart(tmp_path: Path) -> None:
+    for text in ("a\n", "b\n"):
+        logs.RotatingLog(str(tmp_path / "log"), longest_bytes=100).write(text)
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+
+
+def test_full_disk_loses_lines_and_raises_nothing() -> None:
+    log = logs.RotatingLog("/dev/full")
+    log.write("lost\n")
+    log.flush()
