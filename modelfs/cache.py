@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
-from modelfs.errors import ModelfsError
+from modelfs.errors import CorruptAnswerError, ModelfsError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ Identity = tuple[str, str]  # key, version
 class Extent:
     """A run of blocks of one object version that one request brings."""
 
-    __slots__ = ("data", "error", "info", "landed", "length", "offset", "waiters")
+    __slots__ = ("data", "error", "info", "is_abandoned", "landed", "length", "offset", "waiters")
 
     def __init__(self, info: ObjectInfo, blocks: range) -> None:
         self.info = info
@@ -44,6 +44,7 @@ class Extent:
         self.error: ModelfsError | None = None
         self.landed = trio.Event()
         self.waiters = 0
+        self.is_abandoned = False  # nobody has the file open, and it has not landed yet
 
     @property
     def blocks(self) -> range:
@@ -64,13 +65,19 @@ class Statistics:
 
 
 class BlockCache:
-    """Extents of object versions, at most ``budget_bytes`` of them, fetched in ``nursery`` with ``fetch``."""
+    """Extents of object versions, at most ``budget_bytes`` of them, fetched in ``nursery`` with ``fetch``.
+
+    ``budget_bytes`` is at least one block: with less a reader would wait for ever.
+    """
 
     def __init__(self, *, budget_bytes: int, fetch: Fetch, nursery: trio.Nursery) -> None:
+        if budget_bytes < BLOCK_BYTES:
+            raise ValueError(f"a budget of {budget_bytes} bytes does not hold one block of {BLOCK_BYTES}")
         self._budget_bytes = budget_bytes
         self._fetch = fetch
         self._nursery = nursery
         self._table: dict[tuple[Identity, int], Extent] = {}
+        self._loading: set[Extent] = set()
         self._unread: OrderedDict[Extent, None] = OrderedDict()  # landed, nobody has read them to their end
         self._read: OrderedDict[Extent, None] = OrderedDict()  # landed, evicted first
         self._used_bytes = self._peak_bytes = self._fetches = self._fetched_bytes = 0
@@ -93,8 +100,12 @@ class BlockCache:
         A new extent has that block as the first of at most ``unit``; the caller is one who waits for it.
         """
         extent = self._table.get(((info.key, info.version), index))
-        if extent is None:
-            extent = self._begin(info, range(index, index + unit), is_prefetch=False)
+        if extent is not None:
+            extent.is_abandoned = False
+            if extent in self._read:
+                self._read.move_to_end(extent)  # else the look-ahead for this very read may evict it
+            return extent
+        extent = self._begin(info, range(index, index + unit), is_prefetch=False)
         if extent is None:
             # the least that will do: a small budget must not keep a reader out
             extent = self._begin(info, range(index, index + 1), is_prefetch=False)
@@ -115,6 +126,8 @@ class BlockCache:
                 await extent.landed.wait()
             finally:
                 extent.waiters -= 1
+                if not extent.waiters:
+                    self._room.unpark_all()  # it may be evicted now, and nothing else would tell
         if extent.error is not None:
             raise type(extent.error)(str(extent.error)) from extent.error
         if extent.data is None:  # evicted cannot be: it had a waiter
@@ -143,7 +156,14 @@ class BlockCache:
             self._room.unpark_all()
 
     def abandon(self, info: ObjectInfo) -> None:
-        """Tell that nobody has the file open any more: its blocks may be evicted before any others."""
+        """Tell that nobody has the file open any more: its blocks may be evicted before any others.
+
+        Also those that are on their way. Else every file that is closed early would keep its look-ahead in the
+        budget, where no other prefetch may evict it, until no file could be read ahead.
+        """
+        for extent in self._loading:
+            if extent.info == info and not extent.waiters:
+                extent.is_abandoned = True
         mine = [extent for extent in self._unread if extent.info == info]
         for extent in mine:
             del self._unread[extent]
@@ -165,6 +185,7 @@ class BlockCache:
         self._peak_bytes = max(self._peak_bytes, self._used_bytes)
         for index in extent.blocks:
             self._table[identity, index] = extent
+        self._loading.add(extent)
         self._nursery.start_soon(self._load, extent, is_prefetch)
         return extent
 
@@ -204,7 +225,7 @@ class BlockCache:
     async def _load(self, extent: Extent, is_prefetch: bool) -> None:  # noqa: FBT001  start_soon passes no keywords
         self._fetches += 1
         try:
-            extent.data = await self._fetch(extent.info, extent.offset, extent.length, is_prefetch)
+            data = _checked(extent, await self._fetch(extent.info, extent.offset, extent.length, is_prefetch))
         except ModelfsError as error:
             extent.error = error
             self._drop(extent)
@@ -213,8 +234,18 @@ class BlockCache:
             extent.error = ModelfsError(f"{extent.info.key!r}: an unexpected error, which the log tells")
             self._drop(extent)
         else:
+            extent.data = data
             self._fetched_bytes += extent.length
-            self._unread[extent] = None
+            queue = self._read if extent.is_abandoned else self._unread
+            queue[extent] = None
             self._room.unpark_all()
         finally:
+            self._loading.discard(extent)
             extent.landed.set()
+
+
+def _checked(extent: Extent, data: memoryview) -> memoryview:
+    """Return ``data`` if it is as long as was asked. An engine's duty, but a reader of less would never end."""
+    if len(data) != extent.length:
+        raise CorruptAnswerError(f"{extent.info.key!r}: {len(data)} bytes came instead of {extent.length}")
+    return data

@@ -55,7 +55,7 @@ def test_a_cold_small_read_costs_one_block() -> None:
 def test_random_small_reads_of_a_file_of_any_size_earn_next_to_nothing() -> None:
     """Such a reader often lands near one of its own earlier reads; that alone must not make it a stream."""
     for size in (20 * MIB, 100 * MIB, GIB, 20 * GIB):
-        chooser = random.Random(size)  # noqa: S311  a test that repeats
+        chooser = random.Random(size)
         policy = ReadAhead(size, window_bytes=WINDOW_BYTES)
         taken = advices(policy, [(chooser.randrange(1, size // 4096) * 4096, 4096) for _ in range(2000)])
         assert sum(advice.unit for advice in taken) <= 2 * len(taken)
