@@ -5,12 +5,13 @@ import mmap
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from faultserver import FaultServer, Keys, Stamped, write_stamped
-from mount.mounting_for_tests import ACCESS_KEY, SECRET_KEY, Mount, mounted
+from mount.mounting_for_tests import ACCESS_KEY, PATIENCE_S, SECRET_KEY, Mount, mounted
 
 from modelfs.blocks import BLOCK_BYTES
 
@@ -50,16 +51,16 @@ def test_a_sequential_read_is_exact(mount: Mount, size: int) -> None:
 
 @pytest.mark.parametrize("size", [size for size in SIZES if size])
 def test_a_mapping_is_exact_in_any_order(mount: Mount, size: int) -> None:
-    content, chance = Stamped(f"{size}", "v1", size), random.Random(size)
-    descriptor = os.open(mount.path / "m" / "1" / str(size), os.O_RDONLY)
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as mapping:
-            for _ in range(300):
-                offset = chance.randrange(size)
-                assert mapping[offset : offset + 5000] == content.read(offset, 5000)
-    finally:
-        os.close(descriptor)
+    here = Path(__file__).parent
+    compared = subprocess.run(
+        [sys.executable, here / "map_and_compare.py", mount.path / "m" / "1" / str(size), str(size), str(size)],
+        env={**os.environ, "PYTHONPATH": str(here.parent)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert compared.returncode == 0, compared.stderr
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -79,7 +80,7 @@ def test_direct_reads_are_exact(mount: Mount, size: int) -> None:
 
 def test_find_ls_and_md5sum_agree_with_the_source(store: FaultServer, url: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
-    names = ["m/config.pbtxt", "m/1/model.onnx", "m/2/a b+c=d%41é\t.bin", "n/labels.txt", "n/10/x/y/z"]
+    names = ["m/config.pbtxt", "m/1/model.onnx", "m/2/a b+c=d%41é.bin", "n/labels.txt", "n/10/x/y/z"]
     for number, name in enumerate(names):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         write_stamped(source / name, name, "v1", number * 50_001)
