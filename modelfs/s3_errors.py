@@ -146,11 +146,14 @@ _OBSTORE: tuple[tuple[tuple[type[Exception], ...], str, type[ModelfsError], str]
 )
 
 
+_urllib3 = urllib3.exceptions
+
+
 def from_urllib3(error: Exception, *, what: str) -> ModelfsError:
     """Return the error for what a request through urllib3 raised."""
-    if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+    if isinstance(error, _urllib3.MaxRetryError) and error.reason is not None:
         return from_urllib3(error.reason, what=what)
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if isinstance(error, _urllib3.SSLError | ssl.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return StoreRefusedError(f"{what}: {_UNTRUSTED}")
     # urllib3 makes these a ProtocolError, with the cause as an argument
     broken = next((each for each in error.args if isinstance(each, ConnectionError)), None)
@@ -160,7 +163,6 @@ def from_urllib3(error: Exception, *, what: str) -> ModelfsError:
     return kind(f"{what}: {reason}")
 
 
-_urllib3 = urllib3.exceptions
 _URLLIB3: tuple[tuple[tuple[type[Exception], ...], type[ModelfsError], str], ...] = (
     # the first row whose types fit
     ((_urllib3.NameResolutionError,), StoreUnavailableError, "the store's host name cannot be resolved"),
@@ -180,6 +182,7 @@ _URLLIB3: tuple[tuple[tuple[type[Exception], ...], type[ModelfsError], str], ...
             _urllib3.ProtocolError,
             _urllib3.DecodeError,
             _urllib3.IncompleteRead,
+            _urllib3.InvalidChunkLength,
             _urllib3.InvalidHeader,
             _urllib3.HeaderParsingError,
             _urllib3.ResponseError,

@@ -167,9 +167,10 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
 
 
 def _root(body: bytes) -> Any:
-    # Entities are how XML attacks its reader. No listing has any, nor a document type, which alone can define them;
-    # with UTF-8 said to the parser, the two cannot hide from this search in another encoding.
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+    # Entities are how XML attacks its reader. No listing has any, nor a document type, which alone can define them.
+    # They cannot hide from this search in another encoding: the parser is told UTF-8, and UTF-16, which it takes
+    # nevertheless (seen), is full of NULs.
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body or b"\0" in body:
         raise _SenselessError("the store's answer is not a listing")
     try:
         return ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314  see above
