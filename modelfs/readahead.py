@@ -76,11 +76,13 @@ class ReadAhead:
             stream.run_bytes += min(max(0, stop - stream.head), stop - offset)
             stream.head = max(stream.head, stop)
         stream.used = self._reads
-        unit_bytes = min(UNIT_BYTES_MAX, self._window_bytes, stream.run_bytes)
+        unit_bytes = min(UNIT_BYTES_MAX, self._window_bytes // 4, stream.run_bytes)
         unit = max(1, _power_of_two_below(unit_bytes // BLOCK_BYTES))
         first = block_count(stop, block_bytes=BLOCK_BYTES)
         ahead_bytes = min(unit * BLOCK_BYTES * UNITS_AHEAD, self._window_bytes) if goes_on else 0
         last = block_count(min(stop + ahead_bytes, self._size), block_bytes=BLOCK_BYTES)
+        if stop + ahead_bytes < self._size:
+            last -= last % unit  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
         return Advice(unit, range(first, max(first, last)))
 
     def _nearest(self, offset: int, length: int) -> _Stream | None:
