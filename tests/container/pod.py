@@ -41,20 +41,20 @@ class Pod:
         """Where the host sees the mount."""
         return self.volume / "models"
 
-    def sidecar(self, url: str, *, options: Sequence[str] = PRIVILEGED) -> Container:
+    def sidecar(self, url: str, *flags: str, options: Sequence[str] = PRIVILEGED) -> Container:
         """Start modelfs and wait until its mount answers on the host. A folder's URL is its path on the host."""
         folder = [f"--volume={url}:{url}:ro"] if url.startswith("/") else []
         shared = f"--volume={self.volume}:/mnt:rshared"
-        started = self.podman.run(self.image, "mount", url, "/mnt/models", options=[*options, *folder, shared])
+        started = self.podman.run(self.image, "mount", url, "/mnt/models", *flags, options=[*options, *folder, shared])
         wait_until(lambda: self.answers() or not started.is_running())
         assert self.answers(), started.said()
         return started
 
-    def consumer(self) -> Container:
+    def consumer(self, *, options: Sequence[str] = ()) -> Container:
         """Start a container that knows nothing of modelfs and sees the volume as Triton does."""
         shared = f"--volume={self.volume}:/mnt:rslave,ro"
         # as PID 1 sleep ignores SIGTERM; it is removed by force
-        return self.podman.run(BASE, "sleep", "infinity", options=["--network=none", shared])
+        return self.podman.run(BASE, "sleep", "infinity", options=["--network=none", shared, *options])
 
     def answers(self) -> bool:
         """Tell whether there is a mount that answers."""

@@ -10,7 +10,7 @@ import yaml
 from container.pod import LEAST, PRIVILEGED, Pod, digests_in, digests_of
 from container.podman import Container
 from container.test_manifest import MANIFEST, named
-from faultserver import FaultServer, Keys
+from faultserver import FaultServer, Keys, write_stamped
 from mount.mounting_for_tests import is_mounted, wait_until
 
 DEAD = "Transport endpoint is not connected"
@@ -74,6 +74,20 @@ def test_after_sigterm_the_mount_is_gone_and_a_restart_brings_it_back(pod: Pod, 
     assert digests_in(early) == digests_in(late) == digests_of(repository)
 
 
+def test_sigterm_detaches_a_mount_that_a_consumer_holds_open(pod: Pod, repository: Path) -> None:
+    sidecar = pod.sidecar(str(repository))
+    consumer = pod.consumer()
+    pod.podman("exec", "--detach", consumer.name, "sh", "-c", "exec 3< /mnt/models/model/1/large; exec sleep infinity")
+    wait_until(lambda: "large" in consumer.execute("sh", "-c", "ls -l /proc/[0-9]*/fd/3").stdout)
+
+    assert sidecar.signal("TERM") == 0
+    assert sees_no_mount(consumer)
+    assert not is_mounted(pod.models)
+
+    pod.sidecar(str(repository))
+    assert digests_in(consumer) == digests_of(repository)
+
+
 def test_after_sigkill_readers_get_an_error_and_the_next_start_heals(pod: Pod, repository: Path) -> None:
     consumer = pod.consumer()
     sidecar = pod.sidecar(str(repository))
@@ -88,6 +102,15 @@ def test_after_sigkill_readers_get_an_error_and_the_next_start_heals(pod: Pod, r
 
     pod.sidecar(str(repository))
     assert digests_in(consumer) == digests_of(repository)
+
+
+def test_file_larger_than_both_containers_may_be_streams_through(pod: Pod, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    (repository / "model/1").mkdir(parents=True)
+    write_stamped(repository / "model/1/weights", "model/1/weights", "v1", 400_000_000)
+    small = ["--memory=256m", "--memory-swap=256m"]
+    pod.sidecar(str(repository), "--memory=64M", options=[*PRIVILEGED, *small])
+    assert digests_in(pod.consumer(options=small)) == digests_of(repository)
 
 
 def test_manifests_mount_point_is_made_in_an_empty_volume_and_left_alone_when_dead(pod: Pod, repository: Path) -> None:
