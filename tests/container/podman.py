@@ -1,8 +1,8 @@
 """podman with a storage of its own, for tests: nothing of it meets the containers and images that a user has.
 
-Law: whoever holds a Podman holds its lock, so one session at a time uses the storage. What a crash left there is removed
-at the next start, and a storage that cannot be used is made anew. It lies in the cache folder, as a base image and a
-compiled pyfuse3 take a minute.
+Law: whoever holds a Podman holds its lock, so one session at a time uses the storage. What a crash left there is
+removed at the next start, and a storage that cannot be used is made anew. It lies in the cache folder, as a base image
+and a compiled pyfuse3 take a minute.
 """
 
 import fcntl
