@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from embedded_s3 import EmbeddedS3, EmbeddedS3Error, client_environment
-from triton import TritonError, TritonServer, install
+from tritonserver import TritonError, TritonServer, install
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELFS = Path(sys.executable).with_name("modelfs")

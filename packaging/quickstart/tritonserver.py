@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -78,12 +79,18 @@ def _arrange(home: Path, version: str) -> None:
     shutil.copyfile(server / "python_backend_stubs" / version / stub.name, stub)
     for program in (server / "bin" / "tritonserver", stub):
         program.chmod(0o755)
-    needs = subprocess.run(["ldd", str(stub)], check=False, capture_output=True, text=True).stdout
+    environment = os.environ | {"LD_LIBRARY_PATH": _libraries(home)}
+    needs = subprocess.run(["ldd", str(stub)], check=False, capture_output=True, text=True, env=environment).stdout
     if missing := [line.split()[0] for line in needs.splitlines() if "not found" in line]:
         raise TritonError(
             f"tritonserver's python backend lacks {', '.join(missing)}: apt-get install libpython{version}"
         )
     (server / "backends" / "onnxruntime").symlink_to(HERE / "onnxruntime_backend")
+
+
+def _libraries(home: Path) -> str:
+    """Return where the loader shall look: the wheel's own libraries, and those of the Python that we run on."""
+    return os.pathsep.join([str(home / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))])
 
 
 class TritonServer:
@@ -241,7 +248,7 @@ class TritonServer:
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.log.parent),
             "TMPDIR": str(self.log.parent),
-            "LD_LIBRARY_PATH": str(self._home / "nvidia_pytriton.libs"),
+            "LD_LIBRARY_PATH": _libraries(self._home),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
