@@ -130,13 +130,13 @@ class Config(BaseModel):
     ] = 32
     mount_timeout_s: Annotated[
         float,
-        Option("mount_timeout", "SECONDS", "a number of seconds from 1 to 3600", "12", is_for_listing=True),
+        Option("mount_timeout", "SECONDS", "a number of seconds from 1 to 3600", "10", is_for_listing=True),
         Field(
             ge=1,
             le=3600,
             description="How long `mount` tries to get a page of the first listing before it gives up.",
         ),
-    ] = 12.0
+    ] = 10.0
     connect_timeout_s: Annotated[
         float,
         Option("connect_timeout", "SECONDS", "a number of seconds from 0.1 to 600", "5", is_for_listing=True),

@@ -5,7 +5,7 @@ lie after a crash, in another container, and once numbers come round again.
 """
 
 # Paths stay strings here, as system calls and JSON take them.
-# ruff: noqa: PTH100, PTH102, PTH105, PTH106, PTH108, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123, PTH208
 
 import contextlib
 import fcntl
@@ -99,6 +99,7 @@ class RuntimeFolder:
         path = folder_of(root, mountpoint)
         if len(os.fsencode(control_socket(path))) > _LONGEST_SOCKET_PATH:
             raise RuntimeFolderError(f"{root} is too long a path for a socket. Choose a shorter --runtime-dir.")
+        _make_root(root)
         for _ in range(16):  # the holder before us may be removing the folder at this moment
             try:
                 _own_directory(root)
@@ -148,6 +149,16 @@ def forget(folder: str) -> None:
     """Remove a folder that a crash left. A living one stays."""
     if not is_alive(folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_root(root: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(root), 0o755, exist_ok=True)
+        _own_directory(root)
+    except OSError as error:
+        raise RuntimeFolderError(
+            f"{root} cannot be made ({error.strerror}). Choose another place with --runtime-dir."
+        ) from error
 
 
 def _own_directory(path: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # trio and a store's library come with a tree, and status mus
 from modelfs.mounts import Mount
 
 _OMISSIONS_SHOWN = 5
+_WIDE = 1000  # where nobody looks, a row is a line, for grep
 
 
 @contextmanager
@@ -46,7 +47,8 @@ def mounts(found: Sequence[Mount], *, as_json: bool) -> None:
     for mount in found:
         since = _time(mount.since_s) if mount.since_s is not None else ""
         table.add_row(mount.mountpoint, mount.source, since, _words(mount))
-    Console(soft_wrap=False, markup=False, highlight=False).print(table)
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(markup=False, highlight=False, width=width).print(table)
 
 
 def tree(shown: "Tree", *, recursive: bool, long: bool, as_json: bool) -> None:

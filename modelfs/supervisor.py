@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "modelfs.worker")
 
-_STARTING_S = 2.5
-"""What a worker may need beside its listing (imports take 0.7 s cold): with the default listing bound of 12 s every
-failing mount ends within 15 s."""
+_STARTING_S = 4.0
+"""What a worker may need beside its listing: imports and credentials took 1.2 to 3.2 s. With the default bound of 10 s
+for a page, every failing mount ends within 15 s."""
 _HAND_OVER_S = 10.0
 _STOPPING_S = 5.0
 

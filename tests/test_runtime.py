@@ -94,7 +94,7 @@ def test_root_of_another_user_is_refused(tmp_path: Path) -> None:
 
 def test_root_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RuntimeFolderError, match="cannot be written"):
+    with pytest.raises(RuntimeFolderError, match="cannot be made"):
         claim(tmp_path / "file" / "run")
     with pytest.raises(RuntimeFolderError, match="too long a path for a socket"):
         claim(tmp_path / ("x" * 100))

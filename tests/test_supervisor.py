@@ -138,7 +138,7 @@ def test_crash_of_the_worker_unmounts_and_keeps_the_log(bench: Bench) -> None:
         ("fail", 2, "the bucket is missing. Create it."),
         ("die", 1, "the worker ended with status 7"),
         ("segfault", 1, "the worker ended with signal SIGSEGV"),
-        ("silent", 1, "the worker did not list the repository within 3 s"),
+        ("silent", 1, "the worker did not list the repository within 4.5 s"),
         ("die-mounted", 1, "the worker ended with status 7"),
         ("no-answer", 1, "the worker did not agree on the protocol within"),
     ],
