@@ -114,7 +114,7 @@ _OBSTORE: tuple[tuple[tuple[type[Exception], ...], str, type[ModelfsError], str]
     # the first row whose types and whose sign in the text fit
     ((FileNotFoundError, _obstore.NotFoundError), "", VersionGoneError, "this version was deleted"),
     ((_obstore.PreconditionError,), "", VersionGoneError, "this version was replaced"),
-    (_ANY, "416 Range Not Satisfiable", VersionGoneError, "this version was replaced"),
+    (_ANY, "status code: 416", VersionGoneError, "this version was replaced"),
     (
         (_obstore.PermissionDeniedError, _obstore.UnauthenticatedError),
         "",
@@ -134,7 +134,13 @@ _OBSTORE: tuple[tuple[tuple[type[Exception], ...], str, type[ModelfsError], str]
         "the store's answer fits no read",
     ),
     (_ANY, "Received redirect", StoreRefusedError, "the store redirects; the region may be wrong: set AWS_REGION"),
-    (_ANY, "invalid peer certificate", StoreRefusedError, _UNTRUSTED),
+    (
+        _ANY,
+        "CaUsedAsEndEntity",
+        StoreRefusedError,
+        "the store's certificate is an authority's (CA:TRUE), which is no server's: give the server one with CA:FALSE",
+    ),
+    (_ANY, "InvalidCertificate", StoreRefusedError, _UNTRUSTED),
     (_ANY, "IncompleteBody", CorruptAnswerError, "the store's answer is shorter than it said"),
     (_ANY, "UnexpectedRange", CorruptAnswerError, "the store's answer is not the range that was asked for"),
     (_ANY, "NotPartial", CorruptAnswerError, "the store's answer is not the range that was asked for"),

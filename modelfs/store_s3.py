@@ -87,16 +87,24 @@ class S3Store:
             # naming a proxy is what keeps obstore from the environment's; this host is exempt, so none is used
             "proxy_url": "http://127.0.0.1:9",
             "proxy_excludes": _host(url),
+            # without TLS nothing is certified; and obstore would want authorities even so, where there are none
+            "allow_invalid_certificates": not secure,
         }
         if secure and ca_bundle is not None:
             client["root_certificate"] = _read(ca_bundle)
-        self._client = obstore.store.S3Store(
-            location.bucket,
-            config=config,
-            client_options=client,
-            retry_config={"max_retries": 0},
-            credential_provider=None if keys is None else self._credential,
-        )
+        try:
+            self._client = obstore.store.S3Store(
+                location.bucket,
+                config=config,
+                client_options=client,
+                retry_config={"max_retries": 0},
+                credential_provider=None if keys is None else self._credential,
+            )
+        except OBSTORE_ERRORS as error:
+            raise UsageError(
+                f"obstore cannot be set up for {self._display}; if this machine has no certificate authorities, "
+                f"install ca-certificates or name a file in AWS_CA_BUNDLE ({str(error).splitlines()[0]})"
+            ) from error
 
     def list_page(self, token: str | None) -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning."""

@@ -122,6 +122,25 @@ def test_wrapped_error_is_told_by_what_it_wraps(error: Exception, ours: type[Mod
     assert type(from_urllib3(error, what="x")) is ours
 
 
+@pytest.mark.parametrize(
+    ("text", "ours", "says"),
+    [
+        ("InvalidCertificate( UnknownIssuer )", StoreRefusedError, "AWS_CA_BUNDLE"),
+        ("InvalidCertificate( Other( OtherError( CaUsedAsEndEntity ) ) )", StoreRefusedError, "CA:FALSE"),
+        ("Received redirect without LOCATION", StoreRefusedError, "AWS_REGION"),
+        ("source: UnexpectedRange { expected: 10..20, actual: 10..15 }", CorruptAnswerError, "not the range"),
+        ("ConnectError( dns error )", StoreUnavailableError, "cannot be resolved"),
+        ("kind: Timeout", StoreUnavailableError, "stopped answering"),
+        ("Server returned non-2xx status code: 503 Slow: <Code>SlowDown</Code>", StoreUnavailableError, "503 SlowDown"),
+        ("Server returned non-2xx status code: 416 Range", VersionGoneError, "replaced"),
+    ],
+)
+def test_generic_error_is_told_by_its_text(text: str, ours: type[ModelfsError], says: str) -> None:
+    error = from_obstore(obstore.exceptions.GenericError(text), what="x")
+    assert type(error) is ours
+    assert says in str(error)
+
+
 @pytest.mark.parametrize("status", range(300, 600))
 def test_every_status_is_an_error(status: int) -> None:
     ours = from_refusal(Refusal.of(status, "anything <Code>X</Code> at all"), what="cannot list s3://b")
