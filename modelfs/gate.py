@@ -30,7 +30,8 @@ class Gate:
         >>> [sorted(info.key for info in gate.admit(listing)) for listing in ([a, b], [a], [a])]
         [['a', 'b'], ['a', 'b'], ['a']]
         """
-        listed = {info.key: info for info in listing}
+        # what did not change stays the same object, so that a second copy of a large listing does not stay in memory
+        listed = {info.key: before if (before := self._shown.get(info.key)) == info else info for info in listing}
         vanished = self._shown.keys() - listed.keys()
         kept = vanished - self._missing
         self._missing = frozenset(kept)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from modelfs import tree as trees
+from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
 from modelfs.gate import Gate
 from modelfs.store import RetryPolicy, Store, list_everything
@@ -62,13 +63,18 @@ class View:
     async def refresh(self) -> list[Difference]:
         """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing."""
         listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter)
-        old = self.tree
-        new = trees.build(self._gate.admit(listing), previous=old, show_hidden=self._show_hidden)
+        # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
+        new, found = await trio.to_thread.run_sync(self._take, listing, limiter=self._limiter)
         self.tree = new
         self._listings += 1
         self._listed_at = time.time()
         self._tell_omissions(new)
-        return trees.differences(old, new)
+        return found
+
+    def _take(self, listing: list[ObjectInfo]) -> tuple[Tree, list[Difference]]:
+        """Return the tree of a complete listing, and where it differs from the one that is shown."""
+        new = trees.build(self._gate.admit(listing), previous=self.tree, show_hidden=self._show_hidden)
+        return new, trees.differences(self.tree, new)
 
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed."""
@@ -82,10 +88,14 @@ class View:
             except ModelfsError as error:
                 self._note_failure(error)
                 continue
+            except Exception:  # the root of a task: a bug in an engine must not end the mount
+                log.exception("unexpected error in a refresh")
+                self._note_failure(ModelfsError("an unexpected error, which the log tells"))
+                continue
             self._note_success()
             if differences:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
-                await on_change(differences)
+                await _tell(on_change, differences)
 
     def _note_failure(self, error: ModelfsError) -> None:
         if not self._error:
@@ -107,3 +117,10 @@ class View:
         if len(news) > OMISSIONS_LOGGED:
             log.warning("more objects are not shown count=%d", len(news) - OMISSIONS_LOGGED)
         self._omitted = omitted
+
+
+async def _tell(on_change: Callable[[list[Difference]], Awaitable[None]], differences: list[Difference]) -> None:
+    try:
+        await on_change(differences)
+    except Exception:  # the root of a task; what was not told is seen when the kernel's timeouts end
+        log.exception("unexpected error while telling what changed")

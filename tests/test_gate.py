@@ -41,3 +41,11 @@ def test_a_key_that_comes_and_goes_stays_shown() -> None:
 
 def test_a_key_listed_twice_is_shown_once() -> None:
     assert Gate().admit(infos({"a": "v1"}) + infos({"a": "v2"})) == infos({"a": "v2"})
+
+
+def test_what_did_not_change_is_the_same_object_so_one_listing_is_in_memory_not_two() -> None:
+    gate = Gate()
+    first = gate.admit(infos({"a": "v1", "b": "v1"}))
+    again = gate.admit(infos({"a": "v1", "b": "v2"}))
+    assert again[0] is first[0]
+    assert again[1] == infos({"b": "v2"})[0]
