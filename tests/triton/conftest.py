@@ -1,0 +1,45 @@
+"""Fixtures for tests with the real tritonserver: it and the example models are had once for all tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import models
+import pytest
+import tritonserver
+from embedded_s3 import EmbeddedS3
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands in this folder, and skip it where nothing can be mounted."""
+    here = Path(__file__).parent
+    able = os.geteuid() == 0 and Path("/dev/fuse").exists()
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.triton)
+            if not able:
+                item.add_marker(pytest.mark.skip(reason="mounting needs root and /dev/fuse"))
+
+
+@pytest.fixture(scope="session")
+def triton() -> Path:
+    """Return the folder that holds tritonserver."""
+    return tritonserver.install(CACHE)
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with Triton's eight example models."""
+    folder = tmp_path_factory.mktemp("examples")
+    models.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_url(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run moto's S3 over HTTP with the example models, and return their URL."""
+    with EmbeddedS3(tmp_path_factory.mktemp("moto")) as store:
+        store.upload(examples, "models", "triton/examples")
+        yield f"s3://127.0.0.1:{store.port}/models/triton/examples"
