@@ -5,27 +5,28 @@ never comes back for a consumer that is running.
 """
 
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from container.images import BASE
-from container.podman import Container, Podman
+from container.podman import ROOT, Container, Podman
 from mount.mounting_for_tests import is_mounted, wait_until
 
+DOCUMENT = ROOT / "docs/containers.md"
 PRIVILEGED = ("--privileged", "--network=none")
-LEAST = (
-    "--cap-drop=ALL",
-    "--cap-add=SYS_ADMIN",
-    "--device=/dev/fuse",
-    "--security-opt=no-new-privileges",
-    "--read-only",
-    "--read-only-tmpfs=false",
-    "--tmpfs=/run",
-    "--tmpfs=/tmp",
-    "--network=none",
-)
+
+
+def least_privileges() -> tuple[str, ...]:
+    """Return what the documented ``docker run`` of modelfs grants and takes away, for podman."""
+    command = re.search(r"^docker run [^`]*?^ +modelfs mount", DOCUMENT.read_text(), re.MULTILINE)
+    assert command is not None
+    about = ("--cap", "--device", "--security", "--read-only", "--tmpfs", "--volume=/sys")
+    found = [word for word in shlex.split(command.group()) if word.startswith(about)]
+    return (*found, "--read-only-tmpfs=false", "--network=none")  # podman alone would make /run and /tmp writable
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from container.pod import LEAST, PRIVILEGED, Pod, digests_in, digests_of
+from container.pod import PRIVILEGED, Pod, digests_in, digests_of, least_privileges
 from container.podman import Container
 from container.test_manifest import MANIFEST, named
 from faultserver import FaultServer, Keys, write_stamped
@@ -33,10 +33,33 @@ def sees_no_mount(consumer: Container) -> bool:
     ).returncode != 0
 
 
-@pytest.mark.parametrize("options", [PRIVILEGED, LEAST], ids=["privileged", "least"])
-def test_consumer_reads_every_byte(pod: Pod, repository: Path, options: tuple[str, ...]) -> None:
-    pod.sidecar(str(repository), options=options)
+def test_consumer_reads_every_byte(pod: Pod, repository: Path) -> None:
+    pod.sidecar(str(repository), options=PRIVILEGED)
     assert digests_in(pod.consumer()) == digests_of(repository)
+
+
+def test_documented_privileges_suffice_without_a_warning(pod: Pod, repository: Path) -> None:
+    options = least_privileges()
+    assert {"--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--read-only", "--security-opt=no-new-privileges"} <= {*options}
+    sidecar = pod.sidecar(str(repository), options=options)
+    assert digests_in(pod.consumer()) == digests_of(repository)
+    assert "WARNING" not in sidecar.said()
+
+
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("--cap-add=SYS_ADMIN", "SYS_ADMIN"),
+        ("--device=/dev/fuse", "/dev/fuse"),
+        ("--tmpfs=/run", "--runtime-dir"),
+    ],
+)
+def test_each_documented_privilege_is_needed(pod: Pod, repository: Path, missing: str, advice: str) -> None:
+    options = [each for each in least_privileges() if each != missing]
+    options += [f"--volume={repository}:{repository}:ro", f"--volume={pod.volume}:/mnt:rshared"]
+    ended = pod.podman.run(pod.image, "mount", str(repository), "/mnt/models", options=options)
+    assert ended.wait() == 2
+    assert advice in ended.said()
 
 
 def test_consumer_reads_an_s3_store_with_keys_from_the_environment(pod: Pod, repository: Path) -> None:
