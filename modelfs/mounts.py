@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import shlex
 import signal
 import socket
@@ -26,6 +27,7 @@ State = Literal["healthy", "unhealthy", "starting", "dead", "crashed", "detached
 _ANSWER_BYTES_MAX = 1024 * 1024
 _ASK_S = 3.0
 _END_S = 10.0
+_DETACHED_S = 1.0  # what nobody uses ends at once; what somebody uses may take for ever
 _HOLDERS_SHOWN = 5
 
 
@@ -99,8 +101,22 @@ def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
         _end_unmounted(folder, mountpoint)
         return
     is_dead = not runtime.is_alive(folder) and mounting.probe(mountpoint) == "dead"
+    supervisor = _watch_supervisor(folder)
     try:
-        mounting.unmount(mountpoint, lazy=lazy or is_dead)
+        _unmount(mountpoint, lazy=lazy or is_dead)
+        if _wait_until_gone(folder, supervisor, within_s=_DETACHED_S if lazy else _END_S) or lazy:
+            return
+        _terminate(folder)
+        if not _wait_until_gone(folder, supervisor, within_s=_END_S):
+            raise ModelfsError(f"{mountpoint} is unmounted, but its supervisor does not end. Look at 'modelfs status'.")
+    finally:
+        if supervisor is not None:
+            os.close(supervisor)
+
+
+def _unmount(mountpoint: str, *, lazy: bool) -> None:
+    try:
+        mounting.unmount(mountpoint, lazy=lazy)
     except (OSError, subprocess.SubprocessError) as error:
         if isinstance(error, OSError) and error.errno == errno.EBUSY:
             raise _busy(mountpoint) from error
@@ -108,11 +124,6 @@ def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
             f"{mountpoint} cannot be unmounted ({getattr(error, 'strerror', error)}). Do it as the user who mounted"
             " it, or as root."
         ) from error
-    if _wait_until_gone(folder, within_s=1.0 if lazy else _END_S) or lazy:
-        return
-    _terminate(folder)
-    if not _wait_until_gone(folder, within_s=_END_S):
-        raise ModelfsError(f"{mountpoint} is unmounted, but its supervisor does not end. Look at 'modelfs status'.")
 
 
 def holders(mountpoint: str) -> Iterator[str]:
@@ -182,14 +193,14 @@ def _unrecorded(entry: mounting.MountEntry) -> Mount:
 
 def _end_unmounted(folder: str, mountpoint: str) -> None:
     """End a mount that is not in the mount table: still starting, detached, or crashed."""
-    if runtime.is_alive(folder):
-        _terminate(folder)
-        if not _wait_until_gone(folder, within_s=_END_S):
-            raise ModelfsError(f"the supervisor of {mountpoint} does not end. Look at 'modelfs status'.")
-    elif runtime.description(folder):
+    if not runtime.is_alive(folder):
+        if not runtime.description(folder):
+            raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
         runtime.forget(folder)
-    else:
-        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+        return
+    _terminate(folder)
+    if not _wait_until_gone(folder, None, within_s=_END_S):
+        raise ModelfsError(f"the supervisor of {mountpoint} does not end. Look at 'modelfs status'.")
 
 
 def _busy(mountpoint: str) -> MountBusyError:
@@ -220,15 +231,28 @@ def _uses(process: Path, mountpoint: str, prefix: str) -> bool:
 def _terminate(folder: str) -> None:
     pid = runtime.description(folder).get("pid")
     if isinstance(pid, int) and pid > 1 and runtime.is_alive(folder):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(OSError):
+            # a supervisor in another container may have written a number that means somebody else here
+            if b"modelfs" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
 
 
-def _wait_until_gone(folder: str, *, within_s: float) -> bool:
+def _watch_supervisor(folder: str) -> int | None:
+    """Return a descriptor that becomes readable when the supervisor ends; None when there is none."""
+    pid = runtime.description(folder).get("pid")
+    if isinstance(pid, int) and runtime.is_alive(folder):
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(pid)
+    return None
+
+
+def _wait_until_gone(folder: str, supervisor: int | None, *, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while runtime.is_alive(folder):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     runtime.forget(folder)
+    if supervisor is not None:  # it has let go of everything, and has only to exit
+        select.select([supervisor], [], [], within_s)
     return True

@@ -103,6 +103,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in path.read_text().split()] if path.exists() else []
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a process is gone. One that nobody reaps has ended too: containers may lack a reaper."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def mount_and_end_as_this_user(mountpoint: Path, runtime_dir: Path) -> dict[str, Any]:
     """Go through one life of a mount and return what was seen, for a test in another user's skin."""
     supervised = start("ok", mountpoint, runtime_dir)
