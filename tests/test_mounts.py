@@ -251,6 +251,30 @@ def test_foreground_is_the_supervisor_itself(bench: Bench) -> None:
     assert bench.is_clean
 
 
+def test_mount_under_a_service_manager_stays_and_reports(bench: Bench) -> None:
+    """As packaging/systemd starts it: settings from the environment, the capabilities of the unit."""
+    address = str(bench.folder / "notify")
+    bench.environment |= {
+        "NOTIFY_SOCKET": address,
+        "MODELFS_URL": str(bench.repository),
+        "MODELFS_MOUNTPOINT": str(bench.mountpoint),
+    }
+    kept = "-all,+sys_admin,+dac_read_search,+dac_override"
+    prefix = ("setpriv", "--no-new-privs", "--bounding-set", kept, "--inh-caps", "-all")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(30)
+        process = bench.popen("mount", prefix=prefix)
+        assert manager.recv(4096).startswith(b"READY=1\nSTATUS=Serving ")
+        assert (bench.mountpoint / "hello").read_text() == "hello\n"
+        assert bench.survey().pid == process.pid
+        process.terminate()
+        assert manager.recv(4096) == b"STOPPING=1"
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert bench.is_clean
+
+
 def test_first_process_of_a_container_stays_reaps_and_unmounts(bench: Bench) -> None:
     """In a pid namespace of its own, as the entry point of a container."""
     prefix = ("unshare", "--pid", "--fork", "--kill-child")
