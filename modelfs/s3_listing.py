@@ -68,6 +68,7 @@ class Lister:
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
             retries=False,
+            maxsize=4,  # a refresh, and looks at single models beside it
             ssl_context=_trust(ca_bundle) if bucket.url.startswith("https:") else None,
         )
 

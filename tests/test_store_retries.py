@@ -1,5 +1,7 @@
 """The one retry loop, in virtual time: requests run inline here, so that a try takes none of it."""
 
+# ruff: noqa: ARG001  pytest-trio takes its clock only from an argument, also where that is all it is for
+
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -80,22 +82,19 @@ async def test_weather_is_waited_out(inline: MockClock) -> None:
 
 
 @pytest.mark.parametrize("kind", [VersionGoneError, AccessRefusedError, StoreRefusedError])
-@pytest.mark.usefixtures("inline")
-async def test_what_a_retry_cannot_mend_is_raised_at_once(kind: type[ModelfsError]) -> None:
+async def test_what_a_retry_cannot_mend_is_raised_at_once(kind: type[ModelfsError], inline: MockClock) -> None:
     script = Script(kind("no"))
     with pytest.raises(kind):
         await ask(script)
     assert len(script.times_s) == 1
 
 
-@pytest.mark.usefixtures("inline")
-async def test_caller_may_have_more_tried_again() -> None:
+async def test_caller_may_have_more_tried_again(inline: MockClock) -> None:
     script = Script(AccessRefusedError("rotating"), StoreUnavailableError("away"), "answer")
     assert await ask(script, retry_on=(StoreUnavailableError, AccessRefusedError)) == "answer"
 
 
-@pytest.mark.usefixtures("inline")
-async def test_defect_is_not_tried_again() -> None:
+async def test_defect_is_not_tried_again(inline: MockClock) -> None:
     script = Script(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await ask(script)
@@ -120,8 +119,7 @@ async def test_deadline_also_ends_a_try_that_hangs(inline: MockClock) -> None:
         await ask(Script(CorruptAnswerError("cut"), HangError()))
 
 
-@pytest.mark.usefixtures("inline")
-async def test_pause_holds_no_thread() -> None:
+async def test_pause_holds_no_thread(inline: MockClock) -> None:
     limiter = trio.CapacityLimiter(1)
     order: list[str] = []
 
@@ -140,15 +138,15 @@ async def test_pause_holds_no_thread() -> None:
     assert order == ["other", "first"]
 
 
-@pytest.mark.usefixtures("inline")
-async def test_cancelled_caller_stays_cancelled() -> None:
+async def test_cancelled_caller_stays_cancelled(inline: MockClock) -> None:
     with trio.move_on_after(5) as scope:
         await ask(Script(StoreUnavailableError("away")))
     assert scope.cancelled_caught
 
 
-@pytest.mark.usefixtures("inline")
-async def test_lasting_failure_is_a_warning_and_a_short_one_is_not(caplog: pytest.LogCaptureFixture) -> None:
+async def test_lasting_failure_is_a_warning_and_a_short_one_is_not(
+    caplog: pytest.LogCaptureFixture, inline: MockClock
+) -> None:
     with caplog.at_level(logging.INFO):
         await ask(Script(*[StoreUnavailableError("away")] * 3, "answer"))
         assert [record.levelname for record in caplog.records] == ["INFO"] * 3
@@ -195,22 +193,19 @@ def failing(*errors: Exception | None) -> Callable[[str, ObjectInfo | None], Non
     return fail
 
 
-@pytest.mark.usefixtures("inline")
-async def test_listing_is_every_page(store: MemoryStore) -> None:
+async def test_listing_is_every_page(store: MemoryStore, inline: MockClock) -> None:
     assert [info.key for info in await everything(store)] == [f"m/{number:02d}" for number in range(35)]
     assert await everything(MemoryStore()) == []
 
 
-@pytest.mark.usefixtures("inline")
-async def test_failing_page_is_asked_for_again_and_the_others_are_not(store: MemoryStore) -> None:
+async def test_failing_page_is_asked_for_again_and_the_others_are_not(store: MemoryStore, inline: MockClock) -> None:
     store.fail = failing(None, StoreUnavailableError("away"), CorruptAnswerError("cut"))
     assert len(await everything(store)) == 35
     assert store.listings == 1
 
 
 @pytest.mark.parametrize("page", range(4))
-@pytest.mark.usefixtures("inline")
-async def test_listing_is_all_or_nothing(store: MemoryStore, page: int) -> None:
+async def test_listing_is_all_or_nothing(store: MemoryStore, page: int, inline: MockClock) -> None:
     store.fail = failing(*[None] * page, AccessRefusedError("no"))
     with pytest.raises(AccessRefusedError):
         await everything(store)
@@ -228,8 +223,7 @@ class Circle:
 
 
 @pytest.mark.parametrize("tokens", [("a",), ("a", "b"), ("a", "b", "c")])
-@pytest.mark.usefixtures("inline")
-async def test_listing_that_goes_round_in_a_circle_is_given_up(tokens: tuple[str, ...]) -> None:
+async def test_listing_that_goes_round_in_a_circle_is_given_up(tokens: tuple[str, ...], inline: MockClock) -> None:
     with pytest.raises(CorruptAnswerError, match="never ends"):
         await everything(Circle(*tokens))
 

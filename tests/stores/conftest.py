@@ -11,6 +11,17 @@ from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, 
 _bucket_numbers = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def _no_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep botocore, which reads the process's environment, from a person's own credentials and from any cloud."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    absent = tmp_path_factory.getbasetemp() / "absent"
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(absent))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(absent))
+
+
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     with moto_server() as url:

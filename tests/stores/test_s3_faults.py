@@ -40,8 +40,8 @@ from modelfs.errors import (
 )
 from modelfs.store import Store
 
-STALL_S = 0.5
-HANGING_S = 8.0
+STALL_S = 1.0
+HANGING_S = 15.0
 
 DATA = bytes(range(256)) * 400
 
@@ -172,9 +172,9 @@ def test_over_long_body_gives_the_bytes_that_were_asked_for(fault_venue: FaultVe
 
 def test_slow_answer_that_makes_progress_is_waited_for(fault_venue: FaultVenue, store: Store) -> None:
     info = only(store)
-    fault_venue.server.fail(Fault(Rate(40_000), kind="get"))
+    fault_venue.server.fail(Fault(Rate(30_000), kind="get"))
     began = time.monotonic()
-    assert bytes(store.read(info, 0, 80_000)) == DATA[:80_000]
+    assert bytes(store.read(info, 0, 90_000)) == DATA[:90_000]
     assert time.monotonic() - began > 2 * STALL_S  # so it took longer than a stall may
 
 
@@ -218,7 +218,7 @@ def test_wrong_keys_are_refused_with_what_to_do(
     fault_venue: FaultVenue, store: Store, keys: Keys | None, advice: str
 ) -> None:
     info = only(store)
-    environment = {"AWS_EC2_METADATA_DISABLED": "true"}
+    environment: dict[str, str] = {}
     if keys is not None:
         environment = {
             "AWS_ACCESS_KEY_ID": keys.access_key_id,

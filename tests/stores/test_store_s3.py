@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from faultserver import FaultServer
 from stores.canned import Canned, canned
 from stores.venues import ENVIRONMENT, FaultVenue, open_url
 
@@ -112,13 +113,13 @@ def test_process_environment_does_not_disturb_a_loopback_store(
 
 
 def test_anonymous_requests_are_not_signed() -> None:
-    info = ObjectInfo("m/x", 10, '"e"', 0)
-    body = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
-    with canned(Canned(200, body)) as url:
-        store = open_url(f"s3://{url}/bkt", environment={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"})
-        assert store.list_page(None).objects == []
-        with pytest.raises(ModelfsError):
-            store.read(info, 0, 10)
+    with FaultServer() as server:
+        server.put("bkt", "m/x", b"content")
+        store = open_url(f"s3://{server.url}/bkt", environment={})
+        (info,) = store.list_page(None).objects
+        assert bytes(store.read(info, 0, 7)) == b"content"
+        for request in server.requests():
+            assert "authorization" not in request.headers
 
 
 def test_rotated_keys_are_used_by_the_next_request(fault_venue: FaultVenue) -> None:
