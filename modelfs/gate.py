@@ -31,7 +31,8 @@ class Gate:
         [['a', 'b'], ['a', 'b'], ['a']]
         """
         # what did not change stays the same object, so that a second copy of a large listing does not stay in memory
-        listed = {info.key: before if (before := self._shown.get(info.key)) == info else info for info in listing}
+        same_or_new = (before if (before := self._shown.get(info.key)) == info else info for info in listing)
+        listed = {info.key: info for info in same_or_new}
         vanished = self._shown.keys() - listed.keys()
         kept = vanished - self._missing
         self._missing = frozenset(kept)
