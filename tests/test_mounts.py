@@ -1,5 +1,6 @@
 """Living mounts from the outside: how they are, who holds them, how they end."""
 
+import json
 import mmap
 import os
 import signal
@@ -104,6 +105,33 @@ def test_url_and_mount_point_may_come_from_the_environment(bench: Bench) -> None
     bench.environment |= {"MODELFS_URL": str(bench.repository), "MODELFS_MOUNTPOINT": str(bench.mountpoint)}
     assert bench.run("mount")[0] == 0
     assert bench.run("unmount")[0] == 0
+    assert bench.is_clean
+
+
+def test_flags_reach_the_mount(bench: Bench) -> None:
+    flags = "--uid 7 --gid 8 --file-mode 0400 --dir-mode 0500 --no-allow-other --log-format json --log-file log"
+    assert bench.run("mount", str(bench.repository), str(bench.mountpoint), *flags.split())[0] == 0
+    entry = mounting.mounted_at(str(bench.mountpoint))
+    assert entry is not None
+    assert "allow_other" not in entry.super_options
+    found = (bench.mountpoint / "hello").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (7, 8, 0o400)
+    assert bench.mountpoint.stat().st_mode & 0o7777 == 0o500
+    assert bench.run("unmount", str(bench.mountpoint))[0] == 0
+    lines = [json.loads(line) for line in (bench.folder / "log").read_text().splitlines()]
+    assert any(line["message"].startswith("mounted mountpoint=") for line in lines)
+    assert bench.is_clean
+
+
+def test_runtime_folder_of_the_configuration_file_is_found_by_all(bench: Bench) -> None:
+    del bench.environment["MODELFS_RUNTIME_DIR"]
+    (bench.folder / ".config" / "modelfs").mkdir(parents=True)
+    (bench.folder / ".config" / "modelfs" / "config.toml").write_text(f'runtime_dir = "{bench.root}"')
+    bench.mount()
+    assert bench.survey().state == "healthy"
+    code, out, _ = bench.run("status", "--json", str(bench.mountpoint))
+    assert (code, json.loads(out)[0]["state"]) == (0, "healthy")
+    assert bench.run("unmount", str(bench.mountpoint))[0] == 0
     assert bench.is_clean
 
 
