@@ -181,6 +181,7 @@ class Operations(pyfuse3.Operations):
         answer = await self._streamer(known).read(off, size)
         return cast("bytes", answer)  # pyfuse3 takes any buffer; its annotation is narrower
 
+    @answers_errno
     async def release(self, fh: FileHandleT) -> None:
         """Close one handle; the last one lets the cache know that nobody reads on."""
         left = self._opens.get(fh, 0) - 1
