@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 import trio.testing
+from cache_invariants import check_cache, check_cache_at_rest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,20 +45,6 @@ def content(info: ObjectInfo) -> bytes:
     return b"".join(bytes([index % 256]) * B for index in range(-(-info.size // B)))[: info.size]
 
 
-def invariants(cache: BlockCache) -> None:
-    """Check what must hold between any two steps."""
-    extents = set(cache._table.values())
-    assert cache._used_bytes == sum(extent.length for extent in extents)
-    assert cache._used_bytes <= cache._peak_bytes <= cache._budget_bytes
-    for (identity, index), extent in cache._table.items():
-        assert identity == (extent.info.key, extent.info.version)
-        assert index in extent.blocks
-    landed = {extent for extent in extents if extent.landed.is_set()}
-    assert landed == set(cache._unread) | set(cache._read)
-    assert not set(cache._unread) & set(cache._read)
-    assert all(extent.data is not None and len(extent.data) == extent.length for extent in landed)
-
-
 class Lab(NamedTuple):
     """What a test works with. The nursery's tasks must end before the test does."""
 
@@ -76,9 +63,7 @@ def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16) -> N
                 cache = BlockCache(budget_bytes=budget_blocks * B, fetch=source.fetch, nursery=loads)
                 async with trio.open_nursery() as nursery:
                     await body(Lab(cache, source, nursery))
-            invariants(cache)
-            assert all(extent.waiters == 0 for extent in cache._table.values())
-            assert not cache.statistics().waiting_for_room
+            check_cache_at_rest(cache)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -88,7 +73,7 @@ async def check_read(cache: BlockCache, info: ObjectInfo, index: int, unit: int 
     start = index * B - base
     assert 0 <= start < len(view)
     assert view[start] == index % 256
-    invariants(cache)
+    check_cache(cache)
 
 
 def test_concurrent_readers_share_one_load() -> None:
@@ -341,7 +326,7 @@ def test_any_schedule_keeps_the_budget_and_serves_every_reader(
         for action, which, index, unit, pause_s in schedule:
             lab.source.delay_s = pause_s
             await act(lab, action, info(f"file{which}", blocks=11, tail=1), index, unit)
-            invariants(lab.cache)
+            check_cache(lab.cache)
 
     run(body, budget_blocks=budget_blocks)
 

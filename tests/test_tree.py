@@ -2,15 +2,15 @@
 
 import itertools
 import random
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference.model import FOLDER, is_hidden, is_impossible, paths_of
+from reference.times import changed_paths, check_times, content, is_below, walk
 
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import DEPTH_MAX, EMPTY, TICK_NS, Directory, File, Node, Tree, build, differences
+from modelfs.tree import DEPTH_MAX, EMPTY, TICK_NS, Directory, File, Tree, build, differences
 
 PROPERTY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
@@ -37,26 +37,8 @@ def obj(key: str, version: str = "v1", mtime_ns: int = 0, size: int = 1) -> Obje
     return ObjectInfo(key, size, version, mtime_ns)
 
 
-def walk(tree: Tree) -> Iterator[tuple[str, Node]]:
-    """Yield every path and its node, the root first."""
-    waiting: list[tuple[str, Node]] = [("", tree.root)]
-    while waiting:
-        path, node = waiting.pop()
-        yield path, node
-        if isinstance(node, Directory):
-            waiting += [(f"{path}/{name}" if path else name, child) for name, child in node.children.items()]
-
-
 def times_of(tree: Tree) -> dict[str, int]:
     return {path: node.mtime_ns for path, node in walk(tree)}
-
-
-def content(tree: Tree) -> dict[str, tuple[str, str] | None]:
-    return {path: (node.info.key, node.info.version) if isinstance(node, File) else None for path, node in walk(tree)}
-
-
-def is_below(path: str, folder: str) -> bool:
-    return not folder or path == folder or path.startswith(folder + "/")
 
 
 # names
@@ -233,12 +215,6 @@ def test_new_dates_of_the_same_versions_move_nothing(listing: list[ObjectInfo], 
     assert times_of(build(dated_anew, previous=tree)) == times_of(tree)
 
 
-def changed_paths(old: Tree, new: Tree) -> set[str]:
-    """Return the paths that were added, removed or replaced."""
-    before, after = content(old), content(new)
-    return {path for path in before.keys() | after.keys() if before.get(path, "") != after.get(path, "")}
-
-
 @PROPERTY
 @given(st.lists(listings, min_size=2, max_size=4))
 def test_times_move_where_something_changed_and_nowhere_else(history: list[list[ObjectInfo]]) -> None:
@@ -247,27 +223,6 @@ def test_times_move_where_something_changed_and_nowhere_else(history: list[list[
         new = build(listing, previous=old)
         check_times(old, new)
         old = new
-
-
-def check_times(old: Tree, new: Tree) -> None:
-    """Check R6 to R10 for one step."""
-    before, after, changed = dict(walk(old)), dict(walk(new)), changed_paths(old, new)
-    for path, node in after.items():
-        was = before.get(path)
-        touched = any(is_below(other, path) for other in changed)
-        if isinstance(node, Directory):
-            assert all(node.mtime_ns >= child.mtime_ns for child in node.children.values())
-        if not touched:
-            assert was is not None
-            assert node.mtime_ns == was.mtime_ns, f"{path!r} moved although nothing below it changed"
-        elif isinstance(node, Directory) and isinstance(was, Directory):
-            assert node.mtime_ns >= was.mtime_ns
-            if path:
-                assert node.mtime_ns >= was.mtime_ns + TICK_NS, f"{path!r} did not move"
-        elif isinstance(node, File) and isinstance(was, File):
-            model = before[path.split("/")[0]]
-            assert node.mtime_ns >= model.mtime_ns + TICK_NS or "/" not in path
-            assert node.mtime_ns >= was.mtime_ns + TICK_NS
 
 
 def test_a_replaced_file_is_newer_than_all_its_model_ever_showed_also_when_the_store_dates_it_older() -> None:

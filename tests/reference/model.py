@@ -77,24 +77,21 @@ class Model:
         """Note what was deleted."""
         del self.stored[key]
 
-    def listed(self) -> None:
+    def listed(self, listing: Iterable[ObjectInfo]) -> None:
         """Note that one complete listing was taken: what it lacks goes when the one before lacked it too."""
+        found = {info.key: info for info in listing}
         for key in list(self.shown):
-            if key in self.stored:
+            if key in found:
                 continue
             if key in self.missed_once:
                 del self.shown[key]
                 self.missed_once.discard(key)
             else:
                 self.missed_once.add(key)
-        for key, info in self.stored.items():
+        for key, info in found.items():
             self.shown[key] = info
             self.missed_once.discard(key)
 
     def paths(self) -> dict[str, str | None]:
         """Return what stands at each path of the mount."""
         return paths_of(self.shown)
-
-    def serves(self, key: str, version: str) -> bool:
-        """Tell whether the store still has that version of that key."""
-        return key in self.stored and self.stored[key].version == version
