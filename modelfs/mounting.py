@@ -87,11 +87,12 @@ def resolve_mount_point(path: str) -> str:
 
 
 def probe(path: str) -> Literal["answers", "dead", "stuck"]:
-    """Return how the mount at ``path`` reacts to a stat: "dead" means that it has lost its daemon (ENOTCONN).
+    """Return how the mount at ``path`` reacts to statfs: "dead" means that it has lost its daemon (ENOTCONN).
 
-    The stat is made by a child, as nothing but SIGKILL ends the wait for a daemon that took the request.
+    The kernel answers a stat from its cache for about a second after the daemon's death (seen), a statfs never. It is
+    made by a child, as nothing but SIGKILL ends the wait for a daemon that took the request.
     """
-    code = f"import os\ntry: os.stat({path!r})\nexcept OSError as e: os._exit(e.errno == {errno.ENOTCONN})"
+    code = f"import os\ntry: os.statvfs({path!r})\nexcept OSError as e: os._exit(e.errno == {errno.ENOTCONN})"
     try:
         child = subprocess.run([sys.executable, "-ISc", code], timeout=_PROBE_S, check=False)
     except subprocess.TimeoutExpired:

@@ -7,7 +7,7 @@ retries inside retries multiply (s3fs alone: 5 x 5).
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -115,10 +115,17 @@ async def in_thread_with_retries(
     raise last_error
 
 
-async def list_everything(store: Store, *, policy: RetryPolicy, limiter: trio.CapacityLimiter) -> list[ObjectInfo]:
+async def list_everything(
+    store: Store,
+    *,
+    policy: RetryPolicy,
+    limiter: trio.CapacityLimiter,
+    on_page: Callable[[int], Awaitable[None]] | None = None,
+) -> list[ObjectInfo]:
     """Return every object, or raise: all or nothing. The deadline of ``policy`` is for each page, not for the whole.
 
-    Raises CorruptAnswerError when the store leads in a circle.
+    ``on_page`` is told the number of objects so far after each page. Raises CorruptAnswerError when the store leads
+    in a circle.
     """
     objects: list[ObjectInfo] = []
     token: str | None = None
@@ -127,6 +134,8 @@ async def list_everything(store: Store, *, policy: RetryPolicy, limiter: trio.Ca
         request = partial(store.list_page, token)
         page = await in_thread_with_retries(request, what="list", policy=policy, limiter=limiter)
         objects += page.objects
+        if on_page is not None:
+            await on_page(len(objects))
         token = page.next_token
         if token is None:
             return objects

@@ -60,9 +60,12 @@ class View:
         """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
         self._asked.set()
 
-    async def refresh(self) -> list[Difference]:
-        """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing."""
-        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter)
+    async def refresh(self, on_page: Callable[[int], Awaitable[None]] | None = None) -> list[Difference]:
+        """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing.
+
+        ``on_page`` is told the number of objects so far after each page.
+        """
+        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=on_page)
         # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
         new, found = await trio.to_thread.run_sync(self._take, listing, limiter=self._limiter)
         self.tree = new

@@ -92,8 +92,12 @@ class Worker:
         policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
         limiter = trio.CapacityLimiter(2)
         self._view = View(store, policy=policy, limiter=limiter, show_hidden=self._config.show_hidden)
-        await self._view.refresh()
+        await self._view.refresh(self._tell_page)
         await self._tell(event="listed", objects=self._view.tree.files)
+
+    async def _tell_page(self, objects: int) -> None:
+        """Let the supervisor know that the listing goes on, so that it keeps waiting."""
+        await self._tell(event="listing", objects=objects)
 
     def _assemble(self, store: Store, nursery: trio.Nursery) -> None:
         config = self._config

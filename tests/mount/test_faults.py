@@ -138,6 +138,23 @@ def test_stopping_leaves_no_mount_no_process_no_file(store: FaultServer, url: st
         assert not runtime.exists() or not any(runtime.iterdir())
 
 
+def test_the_next_mount_heals_one_whose_processes_were_killed(store: FaultServer, url: str, tmp_path: Path) -> None:
+    store.put("models", "repository/m/1/x", b"x")
+    with mounted(url, tmp_path) as mount:
+        os.listdir(mount.path)  # the kernel remembers this for a second
+        processes = mount.processes()
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)  # else the one that is left would clean up
+        for pid in processes:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not mount.processes())
+        assert mount.status()["state"] == "dead"
+        assert mount.command("mount", url, str(mount.path)).returncode == 0
+        assert (mount.path / "m" / "1" / "x").read_bytes() == b"x"
+        assert mount.command("unmount", str(mount.path)).returncode == 0
+        assert not is_mounted(mount.path)
+
+
 def test_a_handler_with_a_bug_answers_eio_and_the_mount_lives_on(tmp_path: Path) -> None:
     source = tmp_path / "source" / "m"
     source.mkdir(parents=True)
