@@ -73,7 +73,7 @@ def modelfs(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Show a model repository in S3, Google Cloud Storage, Azure or a folder as a local, read-only tree.
+    """Show a model repository in S3 or a folder as a local, read-only tree.
 
     \b
     Examples:
@@ -107,7 +107,7 @@ def mount(
     Examples:
       modelfs mount s3://bucket/models /mnt/models
       modelfs mount s3://http://minio:9000/bucket/models /mnt/models --refresh 5
-      modelfs mount gs://bucket/models /mnt/models --foreground
+      modelfs mount /srv/models /mnt/models --foreground
     """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import launch  # noqa: PLC0415  only this command needs it
 

@@ -90,6 +90,9 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
     return error(f"{what}: the store answers {refusal}" + (f"; {advice}" if advice else ""))
 
 
+_UNRESOLVED = "the store's host name cannot be resolved; check it in the URL"
+_UNCONNECTED = "the store cannot be connected to; check host and port, that it runs, and that this machine may reach it"
+_SILENT = "the store stopped answering; check the URL, and the network between"
 _MAY = "check the credentials, and that they may list the bucket (s3:ListBucket) and read it (s3:GetObject)"
 _UNTRUSTED = "the store's certificate is not trusted; name the file of its authority in AWS_CA_BUNDLE"
 
@@ -144,9 +147,9 @@ _OBSTORE: tuple[tuple[tuple[type[Exception], ...], str, type[ModelfsError], str]
     (_ANY, "IncompleteBody", CorruptAnswerError, "the store's answer is shorter than it said"),
     (_ANY, "UnexpectedRange", CorruptAnswerError, "the store's answer is not the range that was asked for"),
     (_ANY, "NotPartial", CorruptAnswerError, "the store's answer is not the range that was asked for"),
-    (_ANY, "dns error", StoreUnavailableError, "the store's host name cannot be resolved"),
-    (_ANY, "kind: Connect", StoreUnavailableError, "the store cannot be connected to"),
-    (_ANY, "kind: Timeout", StoreUnavailableError, "the store stopped answering"),
+    (_ANY, "dns error", StoreUnavailableError, _UNRESOLVED),
+    (_ANY, "kind: Connect", StoreUnavailableError, _UNCONNECTED),
+    (_ANY, "kind: Timeout", StoreUnavailableError, _SILENT),
     (_ANY, "kind: Interrupted", StoreUnavailableError, "the store broke the connection"),
     (_ANY, "", StoreUnavailableError, "the request failed on its way"),
 )
@@ -171,13 +174,13 @@ def from_urllib3(error: Exception, *, what: str) -> ModelfsError:
 
 _URLLIB3: tuple[tuple[tuple[type[Exception], ...], type[ModelfsError], str], ...] = (
     # the first row whose types fit
-    ((_urllib3.NameResolutionError,), StoreUnavailableError, "the store's host name cannot be resolved"),
+    ((_urllib3.NameResolutionError,), StoreUnavailableError, _UNRESOLVED),
     (
         (_urllib3.ConnectTimeoutError, _urllib3.ProxyError),  # NewConnectionError is one
         StoreUnavailableError,
-        "the store cannot be connected to",
+        _UNCONNECTED,
     ),
-    ((_urllib3.TimeoutError,), StoreUnavailableError, "the store stopped answering"),
+    ((_urllib3.TimeoutError,), StoreUnavailableError, _SILENT),
     (
         (_urllib3.SSLError, ssl.SSLError),
         StoreUnavailableError,

@@ -97,7 +97,7 @@ async def in_thread_with_retries(
     end it.
     """
     last_error: ModelfsError = StoreUnavailableError(
-        f"no answer from the store within {policy.deadline_s:g} s ({what})"
+        f"cannot {what}: no answer from the store within {policy.deadline_s:g} s; check the URL, and the network between"
     )
     attempt = 0
     with trio.move_on_after(policy.deadline_s):
@@ -132,7 +132,7 @@ async def list_everything(
     asked: set[str] = set()
     while len(asked) < _MOST_PAGES:
         request = partial(store.list_page, token)
-        page = await in_thread_with_retries(request, what="list", policy=policy, limiter=limiter)
+        page = await in_thread_with_retries(request, what="list the repository", policy=policy, limiter=limiter)
         objects += page.objects
         if on_page is not None:
             await on_page(len(objects))
