@@ -97,7 +97,7 @@ async def in_thread_with_retries(
     end it.
     """
     last_error: ModelfsError = StoreUnavailableError(
-        f"cannot {what}: no answer from the store within {policy.deadline_s:g} s; check the URL, and the network between"
+        f"cannot {what}: no answer from the store within {policy.deadline_s:g} s; check the URL and the network"
     )
     attempt = 0
     with trio.move_on_after(policy.deadline_s):
