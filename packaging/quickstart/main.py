@@ -217,7 +217,7 @@ def _judge(rows: Sequence[Mapping[str, Any]], *, own: bool) -> None:
     failed = sorted({row["name"] for row in rows if row.get("state") != "READY"})
     if failed:
         hint = " This Triton has only the python and onnxruntime backends." if own else ""
-        raise QuickstartError(f"{len(failed)} models are not READY: {', '.join(failed)}; the table says why.{hint}")
+        raise QuickstartError(f"not READY: {', '.join(failed)}; the table says why.{hint}")
     _say(f"{len(rows)} of {len(rows)} READY")
 
 
