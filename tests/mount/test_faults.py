@@ -76,7 +76,7 @@ def test_a_replaced_object_is_never_mixed_and_opens_anew(store: FaultServer, url
         assert path.read_bytes() == new.read(0, new.size)
 
 
-def test_nothing_disappears_while_the_store_is_away(store: FaultServer, url: str, tmp_path: Path) -> None:
+def test_r1_nothing_disappears_while_the_store_is_away(store: FaultServer, url: str, tmp_path: Path) -> None:
     store.put("models", "repository/m/1/x", b"x")
     with mounted(url, tmp_path, "--refresh", "1") as mount:
         store.down()
@@ -89,7 +89,7 @@ def test_nothing_disappears_while_the_store_is_away(store: FaultServer, url: str
         wait_until(lambda: mount.status()["state"] == "healthy")
 
 
-def test_nothing_disappears_when_page_two_of_three_fails(store: FaultServer, url: str, tmp_path: Path) -> None:
+def test_r2_nothing_disappears_when_page_two_of_three_fails(store: FaultServer, url: str, tmp_path: Path) -> None:
     for number in range(2100):
         store.put("models", f"repository/m/1/{number:05}", b"")
     with mounted(url, tmp_path, "--refresh", "1") as mount:

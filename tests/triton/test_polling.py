@@ -84,7 +84,7 @@ def seen(triton: Path, examples: Path, tmp_path_factory: pytest.TempPathFactory)
         )
 
 
-def test_idle_polls_cost_the_store_exactly_the_refresh_listings(seen: Seen) -> None:
+def test_r22_idle_polls_cost_the_store_exactly_the_refresh_listings(seen: Seen) -> None:
     assert seen.quiet_s >= 60
     assert {(record.kind, record.page) for record in seen.quiet_requests} == {("list", 1)}
     times = [record.time_s for record in seen.quiet_requests]
@@ -95,13 +95,13 @@ def test_idle_polls_cost_the_store_exactly_the_refresh_listings(seen: Seen) -> N
     assert seen.quiet_loads == len(models.NAMES)  # each once: no poll took anything for modified
 
 
-def test_nothing_disappears_when_page_2_of_3_of_a_listing_fails(seen: Seen) -> None:
+def test_r2_nothing_disappears_when_page_2_of_3_of_a_listing_fails(seen: Seen) -> None:
     assert seen.failed_pages
     assert {1, 2} - seen.served_pages == {2}
     _assert_all_ready(seen.while_page_2_failed)
 
 
-def test_nothing_unloads_while_the_store_is_away_for_two_minutes(seen: Seen) -> None:
+def test_r1_nothing_unloads_while_the_store_is_away_for_two_minutes(seen: Seen) -> None:
     assert len(seen.while_away) > 60
     _assert_all_ready(seen.while_away)
     assert seen.unloads == 0
