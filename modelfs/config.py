@@ -6,6 +6,7 @@ command line take plain values.
 ``python -m modelfs.config`` prints docs/configuration.md.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def parse_bytes(text: object) -> object:
     """
     if not isinstance(text, str):
         return text
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     return int(float(found[1]) * _UNITS[found[2].upper()]) if found else text
 
 
@@ -61,7 +62,8 @@ def parse_switch(text: object) -> object:
 
 def parse_path(text: object) -> object:
     """Return ``text`` as an absolute path: the daemon runs in another directory."""
-    return str(Path(text).expanduser().absolute()) if isinstance(text, str) and text else text
+    # not Path.expanduser, which raises for a user that there is not
+    return str(Path(os.path.expanduser(text)).absolute()) if isinstance(text, str) and text else text  # noqa: PTH111
 
 
 def parse_lower(text: object) -> object:

@@ -37,7 +37,7 @@ def plan_mount(url: str, mountpoint: str, config: Config, *, foreground: bool) -
     """Return what the supervisor and the worker need to know. Raises UsageError for what cannot be mounted."""
     parsed = location.parse(url)
     resolved = mounting.resolve_mount_point(mountpoint)
-    if parsed.scheme == "file" and Path(resolved).is_relative_to(Path(parsed.prefix).resolve()):
+    if parsed.scheme == "file" and Path(resolved).is_relative_to(os.path.realpath(parsed.prefix)):
         raise UsageError(f"mount point {resolved} lies inside the repository. Choose a directory outside of it.")
     return {
         "url": url,

@@ -132,6 +132,7 @@ WRONG = [
     ("memory_bytes", "1M"),
     ("memory_bytes", "many"),
     ("memory_bytes", "-1G"),
+    ("memory_bytes", "9" * 400),
     ("read_ahead_kib", "-1"),
     ("max_connections", "0"),
     ("max_connections", "1.5"),

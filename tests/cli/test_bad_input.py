@@ -156,6 +156,11 @@ def test_missing_local_repository(bench: Bench) -> None:
     assert "/none" in bench.refuse("ls", f"{bench.folder}/none")
 
 
+def test_local_repository_that_is_a_link_to_itself(bench: Bench) -> None:
+    (bench.folder / "loop").symlink_to("loop")
+    assert "/loop" in bench.refuse_mount(url=f"{bench.folder}/loop")
+
+
 def test_missing_mount_point(bench: Bench) -> None:
     bench.mountpoint.rmdir()
     assert "does not exist. Create it with 'mkdir -p" in bench.refuse_mount()
@@ -183,6 +188,7 @@ def test_mount_point_inside_the_repository(bench: Bench) -> None:
 
 def test_files_that_cannot_be_written(bench: Bench) -> None:
     assert "--log-file" in bench.refuse_mount("--log-file", "/proc/none/log")
+    assert "--log-file" in bench.refuse_mount("--log-file", "~nobody-of-this-name/log")
     assert "--runtime-dir" in bench.refuse_mount("--runtime-dir", "/proc/none")
     assert "--runtime-dir" in bench.refuse_mount("--runtime-dir", "/" + "x" * 120)
 
