@@ -10,6 +10,8 @@ botocore reads the process's environment itself for what it finds there.
 """
 
 import logging
+import os
+import pwd
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -135,7 +137,17 @@ def _session(environment: Mapping[str, str]) -> Any:
 
 
 def _config_file(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get("AWS_CONFIG_FILE") or Path(environment.get("HOME") or "/") / ".aws/config")
+    if file := environment.get("AWS_CONFIG_FILE"):
+        return Path(os.path.expanduser(file))  # noqa: PTH111  as botocore does; Path's own raises for an unknown user
+    return Path(environment.get("HOME") or _home_of_user()) / ".aws/config"
+
+
+def _home_of_user() -> str:
+    """Return the home that the user database tells: systemd gives its services no HOME."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # a number without a name, as containers have
+        return "/"
 
 
 def _with_botocore(call: Callable[[], Any]) -> Any:

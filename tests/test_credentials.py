@@ -4,6 +4,7 @@ Nothing here leaves the machine: the instance metadata service is switched off f
 """
 
 import logging
+import pwd
 import sys
 from pathlib import Path
 from subprocess import run
@@ -85,6 +86,20 @@ def test_profile_is_found_where_the_environment_has_no_keys(home: Path) -> None:
     source = find_s3({**files(home), "AWS_PROFILE": "two"})
     assert source is not None
     assert source() == S3Keys("AKFILE", "hunter2", "tok")
+
+
+def test_profile_is_found_without_home_where_the_user_database_says(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".aws").mkdir()
+    keys = "aws_access_key_id = AKFILE\naws_secret_access_key = hunter2\n"
+    (home / ".aws" / "config").write_text(f"[profile two]\nregion = eu-west-3\n{keys}")
+    monkeypatch.delenv("AWS_CONFIG_FILE")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _number: SimpleNamespace(pw_dir=str(home)))
+    source = find_s3({"AWS_PROFILE": "two"})
+    assert source is not None
+    assert source().access_key_id == "AKFILE"
+    assert find_s3_region({"AWS_PROFILE": "two"}) == "eu-west-3"
 
 
 def test_missing_profile_is_a_usage_error(home: Path) -> None:
