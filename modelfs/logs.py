@@ -74,9 +74,9 @@ class RotatingLog:
         try:
             if self._rotates and self._bytes > 0 and self._bytes + len(data) > self._longest_bytes:
                 os.replace(self.path, self.path + ".1")
+                fresh = self._open()  # before the old one is closed: its number could become another file's
                 os.close(self._file)
-                self._file = self._open()
-                self._bytes = 0
+                self._file, self._bytes = fresh, 0
             self._bytes += os.write(self._file, data)
         except OSError:
             return

@@ -1,8 +1,10 @@
 """Log lines and the file that holds them."""
 
+import errno
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,23 @@ def test_log_is_moved_aside_once_it_has_grown(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "the fifth is longer\n"
     assert (tmp_path / "log.1").read_text() == "third\n4\n"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_log_that_cannot_be_made_anew_never_writes_into_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logs.RotatingLog(str(tmp_path / "log"), longest_bytes=10)
+    log.write("12345678\n")
+
+    def no_descriptor_left(*_arguments: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", no_descriptor_left)
+        log.write("too long\n")
+    with (tmp_path / "other").open("wb"):
+        log.write("\n")
+    assert (tmp_path / "other").read_bytes() == b""
 
 
 def test_log_goes_on_after_a_restart(tmp_path: Path) -> None:
