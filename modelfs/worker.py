@@ -17,6 +17,7 @@ import logging
 import os
 import resource
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -146,8 +147,10 @@ class Worker:
         """Wait for the supervisor to say stop. When it is gone, take its mount away rather than leave it dead."""
         if await self._hear() is None:
             log.error("the supervisor is gone; unmounting mountpoint=%s", self._plan["mountpoint"])
-            with suppress(OSError):
-                mounting.unmount(self._plan["mountpoint"], lazy=True)
+            unmount = partial(mounting.unmount, self._plan["mountpoint"], lazy=True)
+            with suppress(OSError, subprocess.SubprocessError):
+                # in a thread: fusermount3 may ask the very mount that we answer for
+                await trio.to_thread.run_sync(unmount)
         ended.set()
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +180,10 @@ class Worker:
 
     async def _hear(self) -> str | None:
         """Return the next event; None when the supervisor is gone."""
-        return _event(await self._report.recv(65536))
+        try:
+            return _event(await self._report.recv(65536))
+        except ConnectionError:
+            return None  # it was killed before it had read all that we said
 
     async def _tell(self, **message: Any) -> None:
         await self._report.send(json.dumps(message).encode())

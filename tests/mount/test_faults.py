@@ -138,6 +138,17 @@ def test_stopping_leaves_no_mount_no_process_no_file(store: FaultServer, url: st
         assert not runtime.exists() or not any(runtime.iterdir())
 
 
+def test_when_the_supervisor_alone_is_killed_the_worker_unmounts_and_ends(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    store.put("models", "repository/m/1/x", b"x")
+    with mounted(url, tmp_path) as mount, (mount.path / "m" / "1" / "x").open("rb"):
+        os.kill(mount.status()["pid"], signal.SIGKILL)
+        wait_until(lambda: not mount.processes())
+        assert not is_mounted(mount.path)
+        assert mount.command("mount", url, str(mount.path)).returncode == 0
+
+
 def test_the_next_mount_heals_one_whose_processes_were_killed(store: FaultServer, url: str, tmp_path: Path) -> None:
     store.put("models", "repository/m/1/x", b"x")
     with mounted(url, tmp_path) as mount:
