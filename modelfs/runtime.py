@@ -146,9 +146,19 @@ class RuntimeFolder:
 
 
 def forget(folder: str) -> None:
-    """Remove a folder that a crash left. A living one stays."""
-    if not is_alive(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder that a crash left. A living one stays, also one that comes to life at this moment."""
+    try:
+        lock = os.open(_lock_path(folder), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), os.stat(_lock_path(folder))):
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return  # somebody holds it, or has just removed it
+    finally:
+        os.close(lock)
 
 
 def _make_root(root: str) -> None:
