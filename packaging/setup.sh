@@ -35,7 +35,8 @@ install_system_packages() { # PACKAGE...
     local missing=() package
     command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu (no dpkg). Install by hand: $*"
     for package in "$@"; do
-        [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+        # a line for each architecture that has it
+        [[ $'\n'$(dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null)$'\n' == *$'\ninstalled\n'* ]] ||
             missing+=("$package")
     done
     ((${#missing[@]})) || return 0
