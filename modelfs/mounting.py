@@ -66,7 +66,8 @@ def parse_mountinfo(text: str) -> list[MountEntry]:
 
 def mount_table() -> list[MountEntry]:
     """Return the mounts of this process's namespace."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    # only "\n" ends a line: the kernel leaves "\r" in a mount point's name as it is, and any user can mount there
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return parse_mountinfo(file.read())
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,20 @@ def test_mountinfo_is_unescaped_and_optional_fields_are_skipped() -> None:
     root, ours = mounting.parse_mountinfo(text)
     assert (root.mountpoint, root.fstype) == ("/", "ext4")
     assert ours == ("0:52", "/mnt/a b\\c", "fuse.modelfs", "s3://b/x y", "ro,user_id=0")
+
+
+def test_mount_point_of_any_name_leaves_the_table_readable(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    place = tmp_path / "a\rb c\nd\te\\f\x1b"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    try:
+        found = mounting.mounted_at(str(place))
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert found is not None
+    assert found.fstype == "tmpfs"
 
 
 def test_mount_at_a_place_is_the_topmost_one() -> None:
