@@ -85,7 +85,7 @@ async def _read_line(stream: trio.SocketStream) -> bytes | None:
 def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
     try:
         request = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: brackets, thousands deep
         request = None
     if not isinstance(request, dict):
         return {"ok": False, "error": "the request is not a JSON object"}

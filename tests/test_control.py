@@ -76,6 +76,7 @@ async def test_socket_that_a_crash_left_is_replaced(path: str) -> None:
         (b"garbage\n", "not a JSON object"),
         (b"[1]\n", "not a JSON object"),
         (b"\xff\n", "not a JSON object"),
+        (b"[" * 60_000 + b"\n", "not a JSON object"),
         (b"{}\n", "no such command; there are double, fail"),
         (b'{"command": ["double"]}\n', "no such command"),
         (b'{"command": "fail"}\n', "unexpected error"),
