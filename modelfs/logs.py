@@ -48,6 +48,8 @@ def configure(*, level: str, form: str, stream: "IO[str] | RotatingLog | None" =
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # at "debug" it writes what it signs and what STS answers: session tokens and secret keys
+    logging.getLogger("botocore").setLevel(max(logging.INFO, root.level))
 
 
 class RotatingLog:

@@ -20,6 +20,7 @@ def root_logger() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger("botocore").setLevel(logging.NOTSET)
 
 
 def test_text_line_has_time_level_logger_and_message() -> None:
@@ -30,6 +31,15 @@ def test_text_line_has_time_level_logger_and_message() -> None:
     time, rest = stream.getvalue().split(" ", 1)
     assert time.endswith("Z")
     assert rest == "INFO modelfs.x mounted mountpoint=/mnt\n"
+
+
+def test_signing_library_is_never_heard_at_debug_because_it_tells_session_tokens() -> None:
+    stream = io.StringIO()
+    logs.configure(level="debug", form="text", stream=stream)
+    logging.getLogger("botocore.auth").debug("x-amz-security-token:%s", "secret")
+    logging.getLogger("botocore.credentials").info("found")
+    logging.getLogger("modelfs.x").debug("heard")
+    assert [line.split()[2] for line in stream.getvalue().splitlines()] == ["botocore.credentials", "modelfs.x"]
 
 
 def test_json_line_is_one_object_also_with_a_traceback() -> None:
