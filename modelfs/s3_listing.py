@@ -36,6 +36,7 @@ _BODY_BYTES = 16 * 1024 * 1024
 
 _ERROR_BYTES = 64 * 1024
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:Z|\+00:00)", re.ASCII)
+_SIZE = re.compile(r"[0-9]{1,18}")  # what fits the 63 bits of a file's size; an exabyte
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  both ends of the difference are in UTC, and naive is faster
 
 
@@ -184,7 +185,7 @@ def _objects(root: Any, names: _Names, *, prefix: str, encoded: bool) -> Iterato
         key = entry.findtext(names.key)
         size = entry.findtext(names.size)
         etag = entry.findtext(names.etag)
-        if not key or not etag or not size or not (size.isascii() and size.isdigit()):
+        if not key or not etag or not size or not _SIZE.fullmatch(size):
             raise _SenselessError("an entry of the store's listing has no key, size or ETag")
         if encoded:
             # a key that is no UTF-8 keeps its bytes as surrogates, so that one such key does not fail the listing

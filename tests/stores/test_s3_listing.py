@@ -90,6 +90,8 @@ def test_etag_has_its_quotes_also_where_the_store_leaves_them_out() -> None:
         listing(entry(size="")),
         listing(entry(size="-1")),
         listing(entry(size="1.5")),
+        listing(entry(size=str(2**63))),
+        listing(entry(size="9" * 5000)),
         listing(entry(size="٣")),
         listing(entry(etag="")),
         listing(entry(date="")),
