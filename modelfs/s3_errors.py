@@ -41,7 +41,8 @@ _ADVICE = {
 }
 _AGAIN = {408, 425, 429}
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
-_REGION = re.compile(r"<Region>\s*([a-z0-9-]{1,32})\s*</Region>")
+_REGION_NAME = "[a-z0-9-]{1,32}"
+_REGION = re.compile(rf"<Region>\s*({_REGION_NAME})\s*</Region>")
 _STATUS = re.compile(r"Server returned non-2xx status code: ([0-9]{3})\b")
 
 
@@ -54,8 +55,9 @@ class Refusal(NamedTuple):
 
     @classmethod
     def of(cls, status: int, body: str, *, region: str = "") -> "Refusal":
-        """Read the code and the region from the answer's body, which may be anything."""
+        """Read the code and the region from the answer's body, which may be anything, as may its header ``region``."""
         code = _CODE.search(body)
+        region = region if re.fullmatch(_REGION_NAME, region) else ""
         if not region and (named := _REGION.search(body)):
             region = named[1]
         return cls(status, code[1] if code else "", region)

@@ -152,3 +152,8 @@ def test_only_code_and_region_are_read_from_a_body() -> None:
     body = "<Error><Code>X</Code><Message>secret</Message><Region>eu-1</Region></Error>"
     assert Refusal.of(400, body) == Refusal(400, "X", "eu-1")
     assert Refusal.of(400, "<Code>not a code</Code>") == Refusal(400)
+
+
+def test_region_in_a_header_is_taken_only_where_it_looks_like_one() -> None:
+    assert Refusal.of(301, "", region="eu-1").region == "eu-1"
+    assert Refusal.of(301, "<Region>eu-1</Region>", region="\x1b]0;title\x07").region == "eu-1"
