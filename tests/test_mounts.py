@@ -271,6 +271,7 @@ def test_unmount_ends_a_mount_that_is_still_starting(bench: Bench, silent_url: s
 def test_foreground_is_the_supervisor_itself(bench: Bench) -> None:
     process = bench.popen("mount", "--foreground", str(bench.repository), str(bench.mountpoint))
     assert eventually((bench.mountpoint / "hello").exists)
+    assert eventually(lambda: bench.survey().state == "healthy")  # it answers a moment before that is reported
     assert bench.survey().pid == process.pid
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
