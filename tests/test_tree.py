@@ -263,6 +263,14 @@ def test_a_folder_emptied_but_for_its_marker_moves_forward() -> None:
     assert times_of(new)["m"] == 100 + TICK_NS
 
 
+def test_the_time_of_a_deletion_stays_when_something_older_changes_elsewhere() -> None:
+    history = [[obj("a/x"), obj("b/x", mtime_ns=100)], [obj("a/x")], [obj("a/x"), obj("a/y")]]
+    tree = EMPTY
+    for listing in history:
+        tree = build(listing, previous=tree)
+    assert times_of(tree) == {"": 100 + TICK_NS, "a": TICK_NS, "a/x": 0, "a/y": 0}
+
+
 def test_a_repository_that_was_empty_takes_the_times_of_what_arrives() -> None:
     tree = build([obj("m/x", mtime_ns=10**15)], previous=build([]))
     assert times_of(tree) == {"": 10**15, "m": 10**15, "m/x": 10**15}

@@ -169,14 +169,19 @@ class ReferenceMachine(RuleBasedStateMachine):
 
     @rule(
         key=st.sampled_from(KEYS),
-        seed=st.integers(0, 2),
-        size=st.sampled_from(SIZES),
+        replace=st.none() | st.integers(0, 99),
+        data=st.tuples(st.integers(0, 2), st.sampled_from(SIZES)),
         mtime_ns=st.none() | st.sampled_from([0, 1_600_000_000_000_000_000, 1_800_000_000_000_000_000]),
+        then=st.sampled_from(["nothing", "refresh"]),
     )
-    def put(self, key: str, seed: int, size: int, mtime_ns: int | None) -> None:
-        """Store an object, also over another, also dated before it."""
+    def put(self, key: str, replace: int | None, data: tuple[int, int], mtime_ns: int | None, then: str) -> None:
+        """Store an object, as a rule over another, also dated before it."""
         steps["put"] += 1
-        self._put(key, data_of(seed, size), mtime_ns)
+        if replace is not None and self.model.stored:
+            key = sorted(self.model.stored)[replace % len(self.model.stored)]
+        self._put(key, data_of(*data), mtime_ns)
+        if then == "refresh":
+            self._refresh()
 
     def _put(self, key: str, data: bytes, mtime_ns: int | None = None) -> None:
         info = self.store.put(key, data, mtime_ns=mtime_ns)
