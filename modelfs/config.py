@@ -127,8 +127,8 @@ class Config(BaseModel):
     ] = 1024
     max_connections: Annotated[
         int,
-        Option("max_connections", "N", "a whole number from 1 to 1024", "32", is_for_listing=True),
-        Field(ge=1, le=1024, description="The most requests to the store at one time."),
+        Option("max_connections", "N", "a whole number from 1 to 1024", "32"),
+        Field(ge=1, le=1024, description="The most reads from the store at one time. A listing is one request more."),
     ] = 32
     mount_timeout_s: Annotated[
         float,
@@ -136,7 +136,7 @@ class Config(BaseModel):
         Field(
             ge=1,
             le=3600,
-            description="How long `mount` tries to get a page of the first listing before it gives up.",
+            description="How long a page of a listing is asked for before `mount`, `ls` or a refresh gives up.",
         ),
     ] = 10.0
     connect_timeout_s: Annotated[

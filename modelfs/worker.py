@@ -200,7 +200,8 @@ def _fetching(store: Store, *, max_connections: int, deadline_s: float) -> Calla
     """
     prefetches = max(1, max_connections // 4)
     prefetch_limiter = trio.CapacityLimiter(prefetches)
-    demand_limiter = trio.CapacityLimiter(max(1, max_connections - prefetches))
+    demands = max_connections - prefetches
+    demand_limiter = trio.CapacityLimiter(demands) if demands else prefetch_limiter  # one connection does both
     policy = RetryPolicy(deadline_s=deadline_s)
 
     async def fetch(info: ObjectInfo, offset: int, length: int, is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
