@@ -1,8 +1,10 @@
 """The house: which module may import which. A module that fits no row, or looks down, fails here."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ ROWS = (
     ("operations",),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
-    ("kernel", "metrics", "control"),
+    ("kernel", "control"),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing"),
@@ -42,8 +44,8 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
 """What the supervisor is made of: the standard library, and the rows above."""
 
 ONLY_IN = {
-    "pyfuse3": {"operations", "worker", "inodes", "push"},
-    "obstore": {"store_s3", "s3_errors", "engines"},
+    "pyfuse3": {"operations", "worker"},
+    "obstore": {"store_s3", "s3_errors"},
     "botocore": {"credentials", "s3_listing"},
     "urllib3": {"s3_listing", "s3_errors"},
     "pydantic": {"config", "sources"},
@@ -53,6 +55,7 @@ ONLY_IN = {
 """The libraries that only some modules may know."""
 
 FOLDER = Path(modelfs.__file__).parent
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
@@ -75,6 +78,18 @@ def ours(module: str) -> set[str]:
     return {name for name in names if not name.startswith("__")}
 
 
+def test_the_rows_name_the_modules_that_there_are() -> None:
+    assert {name for rows in (ROWS, BESIDE) for row in rows for name in row} == set(MODULES)
+
+
+def test_each_module_stands_once_in_the_table_of_the_design() -> None:
+    rows = re.findall(r"(?m)^\| (?:[0-9]|beside)[^|]*\|([^|]*)\|", DESIGN.read_text())
+    patterns = [name for row in rows for name in re.findall(r"`([a-z0-9_*]+)`", row)]
+    for module in set(MODULES) - {"__main__"}:
+        assert len([pattern for pattern in patterns if fnmatchcase(module, pattern)]) == 1, module
+    assert all(any(fnmatchcase(module, pattern) for module in MODULES) for pattern in patterns)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_module_imports_only_from_rows_above(module: str) -> None:
     rows = BESIDE if any(module in row for row in BESIDE) else ROWS
@@ -93,7 +108,7 @@ def test_supervisor_uses_the_standard_library_alone(module: str) -> None:
 @pytest.mark.parametrize("library", sorted(ONLY_IN))
 def test_library_is_known_only_where_it_belongs(library: str) -> None:
     users = {module for module in MODULES if any(name.partition(".")[0] == library for name in imports(module))}
-    assert users <= ONLY_IN[library]
+    assert users == ONLY_IN[library]
 
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
