@@ -86,6 +86,23 @@ def test_r6_times_are_the_stores_and_the_same_after_refreshes_evictions_and_remo
     assert "./m 1700000002.1230000000 1700000002.1230000000" in seen[0]
 
 
+@pytest.mark.parametrize("mtime_ns", [1_600_000_000 * 10**9, 1_700_000_000 * 10**9], ids=["older", "of the same date"])
+def test_r7_a_replaced_file_is_newer_than_all_its_folder_showed_whatever_its_date(
+    store: FaultServer, url: str, tmp_path: Path, mtime_ns: int
+) -> None:
+    for name in ("m/1/x", "m/1/y"):
+        store.put("models", f"repository/{name}", b"first", mtime_ns=1_700_000_000 * 10**9)
+    with mounted(url, tmp_path, *OFTEN) as mount:
+        file = mount.path / "m" / "1" / "x"
+        newest = max(path.stat().st_mtime_ns for path in (file, file.parent, mount.path / "m"))
+        for data in (b"second", b"first"):
+            store.put("models", "repository/m/1/x", data, mtime_ns=mtime_ns)
+            _after_listings(store, 2)
+            assert file.read_bytes() == data
+            assert file.stat().st_mtime_ns == file.stat().st_ctime_ns > newest
+            newest = max(path.stat().st_mtime_ns for path in (file, file.parent, mount.path / "m"))
+
+
 @pytest.mark.parametrize(
     "change",
     [
