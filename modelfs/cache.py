@@ -7,7 +7,8 @@ when it leaves the table; their sum never passes the budget.
 
 Who runs: everything but ``read`` is synchronous on the trio thread, hence atomic. A reader that needs room and finds
 none waits until some is returned. What a prefetch brought and nobody has read yet is evicted only for a demand
-read, never for another prefetch; what was read to its end goes first, because the kernel's page cache holds it now.
+read, or when it has lain there for UNREAD_STALE_S, never for another prefetch before; what was read to its end goes
+first, because the kernel's page cache holds it now.
 
 Rejected: evicting in the order of last use. It throws the prefetched blocks, which nobody has touched yet, out before
 the ones that were just read and will not be read again.
@@ -30,11 +31,15 @@ Fetch = Callable[[ObjectInfo, int, int, bool], Awaitable[memoryview]]
 
 Identity = tuple[str, str]  # key, version
 
+UNREAD_STALE_S = 30.0
+"""How long look-ahead may wait for its reader while others want its room. Files that are held open and read no further
+(long-lived mappings) would else take the whole budget for ever: six of them left a seventh without read-ahead (seen)."""
+
 
 class Extent:
     """A run of blocks of one object version that one request brings."""
 
-    __slots__ = ("data", "error", "info", "is_abandoned", "landed", "length", "offset", "waiters")
+    __slots__ = ("data", "error", "info", "is_abandoned", "landed", "landed_at_s", "length", "offset", "waiters")
 
     def __init__(self, info: ObjectInfo, blocks: range) -> None:
         self.info = info
@@ -43,6 +48,7 @@ class Extent:
         self.data: memoryview | None = None
         self.error: ModelfsError | None = None
         self.landed = trio.Event()
+        self.landed_at_s = 0.0  # of trio's clock
         self.waiters = 0
         self.is_abandoned = False  # nobody has the file open, and it has not landed yet
 
@@ -198,8 +204,12 @@ class BlockCache:
         missing = self._used_bytes + length - budget_bytes
         if missing <= 0:
             return True
-        queues = (self._read,) if is_prefetch else (self._read, self._unread)
-        evictable = (extent for queue in queues for extent in queue if not extent.waiters)
+        evictable = (
+            extent
+            for queue in (self._read, self._unread)
+            for extent in queue
+            if not extent.waiters and (queue is self._read or not is_prefetch or self._is_stale(extent))
+        )
         chosen: list[Extent] = []
         for extent in evictable:
             if missing <= 0:
@@ -211,6 +221,10 @@ class BlockCache:
         for extent in chosen:
             self._drop(extent)
         return True
+
+    @staticmethod
+    def _is_stale(extent: Extent) -> bool:
+        return trio.current_time() - extent.landed_at_s > UNREAD_STALE_S
 
     def _drop(self, extent: Extent) -> None:
         """Take an extent out of the table and return its bytes."""
@@ -235,6 +249,7 @@ class BlockCache:
             self._drop(extent)
         else:
             extent.data = data
+            extent.landed_at_s = trio.current_time()
             self._fetched_bytes += extent.length
             queue = self._read if extent.is_abandoned else self._unread
             queue[extent] = None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
-from modelfs.cache import BlockCache, Extent
+from modelfs.cache import UNREAD_STALE_S, BlockCache, Extent
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 
 B = BLOCK_BYTES
@@ -224,6 +224,21 @@ def test_what_nobody_has_open_any_more_makes_room_for_prefetches() -> None:
         lab.cache.prefetch(info("a"), range(12), 1)
         await trio.sleep(2)
         lab.cache.abandon(info("a"))
+        lab.cache.prefetch(info("b"), range(12), 1)
+        assert {identity[0] for identity, _ in lab.cache._table} == {"b"}
+
+    run(body)
+
+
+def test_what_nobody_came_for_makes_room_for_prefetches_after_a_while() -> None:
+    """Else six files that are held open and read no further would take read-ahead from every other."""
+
+    async def body(lab: Lab) -> None:
+        lab.cache.prefetch(info("a"), range(12), 1)
+        await trio.sleep(UNREAD_STALE_S)
+        lab.cache.prefetch(info("b"), range(12), 1)
+        assert {identity[0] for identity, _ in lab.cache._table} == {"a"}
+        await trio.sleep(2)
         lab.cache.prefetch(info("b"), range(12), 1)
         assert {identity[0] for identity, _ in lab.cache._table} == {"b"}
 
