@@ -77,21 +77,10 @@ class S3Store:
             "s3_express": False,
             "request_payer": False,
         }
-        client: ClientConfig = {
-            "allow_http": not secure,
-            "connect_timeout": timedelta(seconds=connect_timeout_s),
-            "read_timeout": timedelta(seconds=stall_timeout_s),
-            "timeout": _NO_LIMIT,
-            "pool_max_idle_per_host": str(max_connections),
-            "user_agent": f"modelfs/{__version__}",
-            # naming a proxy is what keeps obstore from the environment's; this host is exempt, so none is used
-            "proxy_url": "http://127.0.0.1:9",
-            "proxy_excludes": _host(url),
-            # without TLS nothing is certified; and obstore would want authorities even so, where there are none
-            "allow_invalid_certificates": not secure,
-        }
-        if secure and ca_bundle is not None:
-            client["root_certificate"] = _read(ca_bundle)
+        client = _client(url, secure=secure, ca_bundle=ca_bundle)
+        client["connect_timeout"] = timedelta(seconds=connect_timeout_s)
+        client["read_timeout"] = timedelta(seconds=stall_timeout_s)
+        client["pool_max_idle_per_host"] = str(max_connections)
         try:
             self._client = obstore.store.S3Store(
                 location.bucket,
@@ -149,6 +138,23 @@ class S3Store:
             "token": keys.session_token,
             "expires_at": datetime.now(UTC),
         }
+
+
+def _client(url: str, *, secure: bool, ca_bundle: Path | None) -> "ClientConfig":
+    """Return how obstore is to talk to the host of ``url``, without the caller's time-outs and limits."""
+    client: ClientConfig = {
+        "allow_http": not secure,
+        "timeout": _NO_LIMIT,
+        "user_agent": f"modelfs/{__version__}",
+        # naming a proxy is what keeps obstore from the environment's; this host is exempt, so none is used
+        "proxy_url": "http://127.0.0.1:9",
+        "proxy_excludes": _host(url),
+        # without TLS nothing is certified; and obstore would want authorities even so, where there are none
+        "allow_invalid_certificates": not secure,
+    }
+    if secure and ca_bundle is not None:
+        client["root_certificate"] = _read(ca_bundle)
+    return client
 
 
 def _aws(region: str, bucket: str) -> str:
