@@ -23,13 +23,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyfuse3
 import trio
 
-from modelfs import control, kernel, location, logs, mounting
+from modelfs import control, kernel, location, logs, mounting, runtime
 from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache
 from modelfs.config import Config
@@ -130,7 +129,7 @@ class Worker:
         os.close(fuse_fd)
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
-        socket_path = str(Path(self._plan["runtime_folder"]) / "control.sock")
+        socket_path = runtime.control_socket(self._plan["runtime_folder"])
         await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
