@@ -87,4 +87,6 @@ class RotatingLog:
         """Do nothing: every write is already the kernel's."""
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # NONBLOCK: a pipe that nobody reads is an error, and one that is full loses lines; neither stops a mount
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(self.path, flags, 0o600)

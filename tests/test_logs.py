@@ -87,6 +87,17 @@ def test_log_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "a\nb\n"
 
 
+def test_pipe_as_a_log_stops_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):
+        logs.RotatingLog(str(tmp_path / "pipe"))
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    log = logs.RotatingLog(str(tmp_path / "pipe"))
+    for _ in range(100):
+        log.write("x" * 9_999 + "\n")
+    os.close(reader)
+
+
 def test_full_disk_loses_lines_and_raises_nothing() -> None:
     log = logs.RotatingLog("/dev/full")
     log.write("lost\n")
