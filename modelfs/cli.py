@@ -5,6 +5,7 @@ never a traceback. Modules that a command does not need are imported inside it: 
 every few seconds, and trio and a cloud's library would cost it most of a second.
 """
 
+import io
 import os
 import sys
 import tempfile
@@ -43,6 +44,7 @@ ConfigFile = Annotated[str | None, typer.Option("--config", metavar="FILE", help
 
 def main() -> None:
     """Run the command line and exit."""
+    _prepare_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -216,9 +218,28 @@ def _load(flags: dict[str, Any], config: str | None) -> Config:
     return settings
 
 
+def _prepare_streams() -> None:
+    """See that descriptors 0 to 2 are open, and that any name can be printed.
+
+    Else what is opened next, a plan or /dev/fuse, takes their numbers, and a child's standard input replaces it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003  the standard library's signature
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  for the life of the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115  for the life of the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _complain(message: str, advice: str = "") -> None:
+    from modelfs.show import printable  # noqa: PLC0415  rich, which all who succeed can do without
+
     sentences = [" ".join(part.split()).rstrip(".") for part in (message, advice) if part]
-    typer.echo(f"modelfs: {'. '.join(sentences)}.", err=True)
+    typer.echo(printable(f"modelfs: {'. '.join(sentences)}."), err=True)
 
 
 def _report_unexpected(error: Exception) -> int:

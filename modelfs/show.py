@@ -46,7 +46,8 @@ def mounts(found: Sequence[Mount], *, as_json: bool) -> None:
         table.add_column(heading, overflow="fold")
     for mount in found:
         since = _time(mount.since_s) if mount.since_s is not None else ""
-        table.add_row(mount.mountpoint, mount.source, since, _words(mount))
+        # any user may have made a mount point, of any name
+        table.add_row(printable(mount.mountpoint), printable(mount.source), since, printable(_words(mount)))
     width = None if sys.stdout.isatty() else _WIDE
     Console(markup=False, highlight=False, width=width).print(table)
 
@@ -60,9 +61,9 @@ def tree(shown: "Tree", *, recursive: bool, long: bool, as_json: bool) -> None:
         for row in rows:
             size = "" if row["size"] is None else row["size"]
             facts = f"{size:>14} {_time(row['mtime_ns'] // 10**9)} " if long else ""
-            sys.stdout.write(f"{facts}{_printable(row['path'])}\n")
+            sys.stdout.write(f"{facts}{printable(row['path'])}\n")
     for omission in shown.omissions[:_OMISSIONS_SHOWN]:
-        sys.stderr.write(f"modelfs: not shown: {_printable(omission.key)}: {omission.reason}\n")
+        sys.stderr.write(f"modelfs: not shown: {printable(omission.key)}: {omission.reason}\n")
     if len(shown.omissions) > _OMISSIONS_SHOWN:
         sys.stderr.write(f"modelfs: {len(shown.omissions) - _OMISSIONS_SHOWN} more keys are not shown\n")
 
@@ -93,7 +94,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return ``text`` on one line and without escape sequences: a key may hold anything."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 

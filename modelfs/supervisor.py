@@ -77,7 +77,7 @@ class Supervisor:
             self._worker = self._start_worker()
             self._await_listing(self._worker)
             self._mount()
-            self._hand_over(self._worker, first=True)
+            self._hand_over(self._worker)
             self._report_ready()
             self._serve(self._worker)
         except StopAskedError:
@@ -120,6 +120,7 @@ class Supervisor:
     def _mount(self) -> None:
         wanted = self._plan["config"]["allow_other"]
         allow_other = os.geteuid() == 0 if wanted is None else wanted
+        mounting.prepare_mount_point(self._mountpoint)  # again: the listing took its time, and others mount too
         try:
             self._fuse_fd, self._init = mounting.mount(self._mountpoint, source=self._source, allow_other=allow_other)
         except (OSError, subprocess.SubprocessError) as error:
@@ -127,16 +128,15 @@ class Supervisor:
         entry = mounting.mounted_at(self._mountpoint)
         self._device = entry.device if entry else None
 
-    def _hand_over(self, worker: Worker, *, first: bool) -> None:
-        """Make ``worker`` the one that serves the mount. Only the first worker's answer to INIT goes to the kernel.
+    def _hand_over(self, worker: Worker) -> None:
+        """Make ``worker`` the one that serves the mount, and pass its answer to INIT on to the kernel.
 
         libfuse reads INIT from a socket and answers into it; then the worker puts the real descriptor in its place.
         """
         worker.send_init(self._init)
         worker.send({"event": "mounted"}, [self._fuse_fd])
         answer = self._await(worker, worker.take_init_answer, what="agree on the protocol", within_s=_HAND_OVER_S)
-        if first:
-            os.write(self._fuse_fd, raise_background_limit(answer))
+        os.write(self._fuse_fd, raise_background_limit(answer))
         worker.send({"event": "go"})
         self._await_event(worker, "serving", what="begin to serve", within_s=_HAND_OVER_S)
         self._serving = True

@@ -1,6 +1,7 @@
 """The command line's own behaviour; what it refuses stands in cli/test_bad_input."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,28 @@ def test_status_for_people_has_a_line_for_each_mount(
     assert head.split() == ["MOUNTPOINT", "SOURCE", "SINCE", "STATE"]
     assert healthy.split() == ["/mnt/a", "s3://b/p", "2023-11-14", "22:13:20Z", "healthy"]
     assert "crashed: the worker ended with signal SIGSEGV (log: /run/y/log)" in crashed
+
+
+def test_name_of_a_mount_point_never_reaches_the_terminal_as_an_escape_sequence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    surveyed(monkeypatch, Mount("/mnt/\x1b]0;x\x07\n/b", "s3://\x1b[31m", "dead", reason="run \x1b[2J"))
+    cli.run(["status"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    cli.run(["mount", "/srv", "/mnt", "\x1b[2J"])
+    assert not any("\x1b" in text for text in capsys.readouterr())
+
+
+def test_name_that_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "modèle").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "modelfs", "ls", str(tmp_path)],
+        env={"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "mod\\xe8le\n")
 
 
 def test_status_for_programs_is_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
