@@ -33,7 +33,7 @@ Identity = tuple[str, str]  # key, version
 
 UNREAD_STALE_S = 30.0
 """How long look-ahead may wait for its reader while others want its room. Files that are held open and read no further
-(long-lived mappings) would else take the whole budget for ever: six of them left a seventh without read-ahead (seen)."""
+(long-lived mappings) would else take the whole budget for ever: six left a seventh without read-ahead (seen)."""
 
 
 class Extent:
