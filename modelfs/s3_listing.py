@@ -12,6 +12,7 @@ encoding, since XML 1.0 cannot hold control characters; S3 encodes as a form doe
 import datetime as dt
 import re
 import ssl
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _BODY_BYTES = 16 * 1024 * 1024
 """More than 1,000 keys can be: 1,024 bytes each, three characters for a byte, and some 400 bytes of fields: 3.5 MB."""
 
 _ERROR_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
+_DRIP_BYTES_PER_S = 1024
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:Z|\+00:00)", re.ASCII)
 _SIZE = re.compile(r"[0-9]{1,18}")  # what fits the 63 bits of a file's size; an exabyte
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  both ends of the difference are in UTC, and naive is faster
@@ -65,6 +68,7 @@ class Lister:
         """Connect to nothing yet. ``keys`` None is anonymous."""
         self._bucket = bucket
         self._keys = keys
+        self._stall_timeout_s = stall_timeout_s
         # no proxy and no retry of urllib3's own; the read time-out is for each receive, so it is lack of progress
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
@@ -98,8 +102,7 @@ class Lister:
         try:
             answer = self._pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
             try:
-                # one byte more than allowed, to see whether there is more
-                body: bytes = answer.read((_BODY_BYTES if answer.status == 200 else _ERROR_BYTES) + 1)  # noqa: PLR2004
+                body = self._body(answer, most=_BODY_BYTES if answer.status == 200 else _ERROR_BYTES)  # noqa: PLR2004
             except BaseException:
                 answer.close()
                 raise
@@ -114,6 +117,20 @@ class Lister:
             raise CorruptAnswerError(f"{what}: the store's answer is longer than any listing")
         answer.release_conn()
         return body
+
+    def _body(self, answer: urllib3.BaseHTTPResponse, *, most: int) -> bytes:
+        """Return the body, up to a little more than ``most``. An answer that only drips is given up as a silent one.
+
+        Its thread would be one of the few that list, long after whoever asked has stopped waiting.
+        """
+        body = bytearray()
+        began = time.monotonic()
+        while len(body) <= most and (piece := answer.read1(_PIECE_BYTES)):
+            body += piece
+            passed_s = time.monotonic() - began
+            if passed_s > self._stall_timeout_s and len(body) < passed_s * _DRIP_BYTES_PER_S:
+                raise urllib3.exceptions.TimeoutError("the answer only drips")
+        return bytes(body)
 
 
 def _signed(url: str, headers: dict[str, str], keys: S3Keys, region: str) -> dict[str, str]:

@@ -178,6 +178,16 @@ def test_slow_answer_that_makes_progress_is_waited_for(fault_venue: FaultVenue, 
     assert time.monotonic() - began > 2 * STALL_S  # so it took longer than a stall may
 
 
+def test_listing_that_only_drips_is_given_up(fault_venue: FaultVenue, store: Store) -> None:
+    fault_venue.server.fail(Fault(Rate(10), kind="list"))
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="stopped answering"):
+        store.list_page(None)
+    assert time.monotonic() - began < HANGING_S
+    fault_venue.server.heal()
+    assert only(store)
+
+
 def test_late_answer_within_the_stall_time_is_waited_for(fault_venue: FaultVenue, store: Store) -> None:
     info = only(store)
     fault_venue.server.fail(Fault(Latency(STALL_S / 2)))
