@@ -211,9 +211,18 @@ def _objects(root: Any, names: _Names, *, prefix: str, encoded: bool) -> Iterato
             raise _SenselessError("the store lists keys outside the prefix")
         if len(key) == len(prefix):
             continue  # the marker of the repository's own folder
-        if not etag.startswith(('"', 'W/"')):
-            etag = f'"{etag}"'  # as it is in every header
-        yield ObjectInfo(key[len(prefix) :], int(size), etag, parse_date_ns(entry.findtext(names.last_modified) or ""))
+        yield ObjectInfo(
+            key[len(prefix) :], int(size), quoted(etag), parse_date_ns(entry.findtext(names.last_modified) or "")
+        )
+
+
+def quoted(etag: str) -> str:
+    """Return an ETag as RFC 9110 has it: some stores leave the quotes out, in listings or in headers.
+
+    >>> quoted("abc"), quoted('"abc"')
+    ('"abc"', '"abc"')
+    """
+    return etag if etag.startswith(('"', 'W/"')) else f'"{etag}"'
 
 
 def parse_date_ns(text: str) -> int:

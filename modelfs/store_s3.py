@@ -27,7 +27,7 @@ from modelfs.credentials import KeySource
 from modelfs.errors import CorruptAnswerError, UsageError, VersionGoneError
 from modelfs.location import Location
 from modelfs.s3_errors import OBSTORE_ERRORS, from_obstore
-from modelfs.s3_listing import Bucket, Lister
+from modelfs.s3_listing import Bucket, Lister, quoted
 from modelfs.store import Omissions, Page
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class S3Store:
                 options={"range": (offset, offset + length), "if_match": info.version},
             )
             meta = answer.meta
-            if meta["e_tag"] != info.version or meta["size"] != info.size:
+            etag = meta["e_tag"]
+            if etag is None or quoted(etag) != info.version or meta["size"] != info.size:
                 raise VersionGoneError(f"{what}: this version was replaced")
             buffer = memoryview(answer.bytes())
         except OBSTORE_ERRORS as error:

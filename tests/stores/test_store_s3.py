@@ -12,7 +12,7 @@ from stores.venues import ENVIRONMENT, FaultVenue, open_url
 
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import S3Keys
-from modelfs.errors import ModelfsError, StoreRefusedError, UsageError
+from modelfs.errors import ModelfsError, StoreRefusedError, UsageError, VersionGoneError
 from modelfs.location import parse
 from modelfs.store import Store
 from modelfs.store_s3 import S3Store, _aws, _host
@@ -32,6 +32,19 @@ def test_every_other_character_is_served(fault_venue: FaultVenue, char: str) -> 
     if char == "/":
         assert info.key == "m/</>"
     assert bytes(fault_venue.store.read(info, 0, len(char.encode()))) == char.encode()
+
+
+@pytest.mark.parametrize(("etag", "ours"), [("v", True), ('"v"', True), ('W/"v"', False), ("w", False), (None, False)])
+def test_etag_of_an_answer_may_lack_its_quotes_but_not_differ(etag: str | None, *, ours: bool) -> None:
+    headers = {"Content-Range": "bytes 0-9/10", **({} if etag is None else {"ETag": etag})}
+    with canned(Canned(206, "0123456789", headers)) as url:
+        store = open_url(f"s3://{url}/bkt")
+        info = ObjectInfo("m/x", 10, '"v"', 0)
+        if ours:
+            assert bytes(store.read(info, 0, 10)) == b"0123456789"
+        else:
+            with pytest.raises(VersionGoneError):
+                store.read(info, 0, 10)
 
 
 def test_keys_with_control_characters_are_left_out_and_told_once(
