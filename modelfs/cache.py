@@ -15,6 +15,7 @@ the ones that were just read and will not be read again.
 """
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
-from modelfs.errors import CorruptAnswerError, ModelfsError
+from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,14 @@ class BlockCache:
     ``budget_bytes`` is at least one block: with less a reader would wait for ever.
     """
 
-    def __init__(self, *, budget_bytes: int, fetch: Fetch, nursery: trio.Nursery) -> None:
+    def __init__(self, *, budget_bytes: int, fetch: Fetch, nursery: trio.Nursery, deadline_s: float = math.inf) -> None:
+        """Begin empty. ``deadline_s`` bounds how long a read waits for room; ``fetch`` has a bound of its own."""
         if budget_bytes < BLOCK_BYTES:
             raise ValueError(f"a budget of {budget_bytes} bytes does not hold one block of {BLOCK_BYTES}")
         self._budget_bytes = budget_bytes
         self._fetch = fetch
         self._nursery = nursery
+        self._deadline_s = deadline_s
         self._table: dict[tuple[Identity, int], Extent] = {}
         self._loading: set[Extent] = set()
         self._unread: OrderedDict[Extent, None] = OrderedDict()  # landed, nobody has read them to their end
@@ -124,8 +127,7 @@ class BlockCache:
         the budget until the caller's next await: copy or answer before. Raises what the fetch raised; the next read
         then tries again.
         """
-        while (extent := self.start(info, index, unit)) is None:
-            await self._room.park()
+        extent = await self._started(info, index, unit)
         if extent.data is None:
             extent.waiters += 1
             try:
@@ -139,6 +141,17 @@ class BlockCache:
         if extent.data is None:  # evicted cannot be: it had a waiter
             raise AssertionError(f"an extent landed without data: {extent.info.key!r}")
         return extent.data, extent.offset
+
+    async def _started(self, info: ObjectInfo, index: int, unit: int) -> Extent:
+        """Return the extent of block ``index``, begun as soon as there is room for it."""
+        if (found := self.start(info, index, unit)) is not None:
+            return found
+        with trio.move_on_after(self._deadline_s):
+            while True:
+                await self._room.park()
+                if (found := self.start(info, index, unit)) is not None:
+                    return found
+        raise StoreUnavailableError(f"cannot read {info.key!r}: no memory came free within {self._deadline_s:g} s")
 
     def prefetch(self, info: ObjectInfo, blocks: range, unit: int) -> None:
         """Begin to fetch those of ``blocks`` that are not on their way, in order, as far as there is room."""

@@ -44,4 +44,12 @@ class CorruptAnswerError(StoreUnavailableError):
 
 
 class StoreRefusedError(ModelfsError):
-    """The store answers with an error that a retry cannot mend (bad request, no such bucket at all, redirect)."""
+    """The store answers with an error that only a person mends (bad request, redirect, a certificate).
+
+    A mount is refused at once. A read is tried again nevertheless: it is mended, as a rule, and Triton takes a quick
+    error for the end of the file.
+    """
+
+
+class ObjectArchivedError(ModelfsError):
+    """The object lies in an archive. No retry brings it back within a read's deadline."""

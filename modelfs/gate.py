@@ -22,8 +22,11 @@ class Gate:
         """The keys that are shown although the last listing lacked them; the next one decides."""
         return self._missing
 
-    def admit(self, listing: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    def admit(self, listing: Iterable[ObjectInfo], *, may_withdraw: bool = True) -> list[ObjectInfo]:
         """Take one complete listing and return the objects to show, in no particular order.
+
+        ``may_withdraw`` is False for a listing that came early: it may lie a moment behind the one before, and two
+        that saw the same moment would be one witness heard twice.
 
         >>> gate = Gate()
         >>> a, b = ObjectInfo("a", 1, "v1", 0), ObjectInfo("b", 1, "v1", 0)
@@ -34,7 +37,7 @@ class Gate:
         same_or_new = (before if (before := self._shown.get(info.key)) == info else info for info in listing)
         listed = {info.key: info for info in same_or_new}
         vanished = self._shown.keys() - listed.keys()
-        kept = vanished - self._missing
+        kept = vanished - self._missing if may_withdraw else vanished
         self._missing = frozenset(kept)
         listed.update((key, self._shown[key]) for key in kept)
         self._shown = listed

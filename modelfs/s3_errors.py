@@ -19,6 +19,7 @@ from modelfs.errors import (
     AccessRefusedError,
     CorruptAnswerError,
     ModelfsError,
+    ObjectArchivedError,
     ObjectNotFoundError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -75,6 +76,7 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
     if code == "RequestTimeout" or status in _AGAIN or (status >= 500 and status != 501):  # noqa: PLR2004  HTTP's classes
         error = StoreUnavailableError
     elif code == "InvalidObjectState":
+        error = ObjectArchivedError
         advice = "the object is archived: restore it first"
     elif code in _ADVICE or status in {401, 403}:
         error = AccessRefusedError
@@ -104,7 +106,10 @@ def from_obstore(error: Exception, *, what: str) -> ModelfsError:
     text = str(error)
     if found := _STATUS.search(text):
         refusal = Refusal.of(int(found[1]), text)
-        if refusal.status not in _VERSION_GONE:
+        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004
+            # not S3's own: a proxy answers so while the store behind it is away
+            return StoreUnavailableError(f"{what}: the answer is 404, without an S3 error code")
+        if refusal.status not in _VERSION_GONE and refusal.code not in _NO_SUCH_OBJECT:
             return from_refusal(refusal, what=what)
     kind, reason = next(
         (kind, reason) for types, sign, kind, reason in _OBSTORE if isinstance(error, types) and sign in text
@@ -112,7 +117,8 @@ def from_obstore(error: Exception, *, what: str) -> ModelfsError:
     return kind(f"{what}: {reason}")
 
 
-_VERSION_GONE = {404, 412, 416}  # 416: the object has become shorter, and the store looked at that first
+_NO_SUCH_OBJECT = {"NoSuchKey", "NoSuchVersion"}
+_VERSION_GONE = {412, 416}  # 416: the object has become shorter, and the store looked at that first
 _ANY = (Exception,)
 _obstore = obstore.exceptions
 _OBSTORE: tuple[tuple[tuple[type[Exception], ...], str, type[ModelfsError], str], ...] = (

@@ -136,7 +136,10 @@ class Supervisor:
         worker.send_init(self._init)
         worker.send({"event": "mounted"}, [self._fuse_fd])
         answer = self._await(worker, worker.take_init_answer, what="agree on the protocol", within_s=_HAND_OVER_S)
-        os.write(self._fuse_fd, raise_background_limit(answer))
+        try:
+            os.write(self._fuse_fd, raise_background_limit(answer))
+        except OSError as error:
+            raise FailedError(f"{self._mountpoint} was unmounted before it served. Mount it again.", 1) from error
         worker.send({"event": "go"})
         self._await_event(worker, "serving", what="begin to serve", within_s=_HAND_OVER_S)
         self._serving = True
@@ -173,7 +176,7 @@ class Supervisor:
         """
         bound_s = self._plan["config"]["mount_timeout_s"] + _STARTING_S
         while self._await_event(worker, "listing", "listed", what="list the repository", within_s=bound_s) != "listed":
-            pass
+            _notify(f"EXTEND_TIMEOUT_USEC={int(bound_s * 1e6)}")  # a large repository may outlast TimeoutStartSec
 
     def _await_event(self, worker: Worker, *events: str, what: str, within_s: float) -> str:
         message = self._await(worker, lambda: worker.take(*events, "failed"), what=what, within_s=within_s)

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -60,34 +61,40 @@ class View:
         """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
         self._asked.set()
 
-    async def refresh(self, on_page: Callable[[int], Awaitable[None]] | None = None) -> list[Difference]:
+    async def refresh(
+        self, on_page: Callable[[int], Awaitable[None]] | None = None, *, is_early: bool = False
+    ) -> list[Difference]:
         """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing.
 
+        A listing that ``is_early`` shows what is new, and withdraws nothing.
         ``on_page`` is told the number of objects so far after each page.
         """
         listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=on_page)
         # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
-        new, found = await trio.to_thread.run_sync(self._take, listing, limiter=self._limiter)
+        new, found = await trio.to_thread.run_sync(
+            partial(self._take, listing, may_withdraw=not is_early), limiter=self._limiter
+        )
         self.tree = new
         self._listings += 1
         self._listed_at = time.time()
         self._tell_omissions(new)
         return found
 
-    def _take(self, listing: list[ObjectInfo]) -> tuple[Tree, list[Difference]]:
+    def _take(self, listing: list[ObjectInfo], *, may_withdraw: bool) -> tuple[Tree, list[Difference]]:
         """Return the tree of a complete listing, and where it differs from the one that is shown."""
-        new = trees.build(self._gate.admit(listing), previous=self.tree, show_hidden=self._show_hidden)
+        shown = self._gate.admit(listing, may_withdraw=may_withdraw)
+        new = trees.build(shown, previous=self.tree, show_hidden=self._show_hidden)
         return new, trees.differences(self.tree, new)
 
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed."""
         while True:
-            with trio.move_on_after(period_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311  spreads load
+            with trio.move_on_after(period_s * random.uniform(1 - JITTER, 1 + JITTER)) as period:  # noqa: S311  spreads load
                 await trio.sleep(EARLIEST_S)
                 await self._asked.wait()
             self._asked = trio.Event()
             try:
-                differences = await self.refresh()
+                differences = await self.refresh(is_early=not period.cancelled_caught)
             except ModelfsError as error:
                 self._note_failure(error)
                 continue

@@ -33,7 +33,13 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache
 from modelfs.config import Config
 from modelfs.engines import open_store
-from modelfs.errors import AccessRefusedError, ModelfsError, StoreUnavailableError
+from modelfs.errors import (
+    AccessRefusedError,
+    ModelfsError,
+    ObjectNotFoundError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries
 from modelfs.streamer import Streamer
@@ -102,7 +108,9 @@ class Worker:
     def _assemble(self, store: Store, nursery: trio.Nursery) -> None:
         config = self._config
         fetch = _fetching(store, max_connections=config.max_connections, deadline_s=config.read_deadline_s)
-        self._cache = BlockCache(budget_bytes=config.memory_bytes, fetch=fetch, nursery=nursery)
+        self._cache = BlockCache(
+            budget_bytes=config.memory_bytes, fetch=fetch, nursery=nursery, deadline_s=config.read_deadline_s
+        )
         window_bytes = min(WINDOW_BYTES_MAX, config.memory_bytes // 4)
         ownership = Ownership(
             uid=os.getuid() if config.uid is None else config.uid,
@@ -121,7 +129,11 @@ class Worker:
         pyfuse3.init(self._operations, f"/dev/fd/{self._init_fd}", {"fsname=modelfs"})
         ended = trio.Event()
         nursery.start_soon(self._run_fuse, ended)
-        if await self._hear() != "go":
+        device = self._device()
+        event = await self._hear()
+        if event is None:
+            await self._unmount_alone(device)
+        if event != "go":
             return
         # the socket must be known as closing while it still is the socket; no await until it is not
         trio.lowlevel.notify_closing(self._init_fd)
@@ -133,7 +145,7 @@ class Worker:
         await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
-        nursery.start_soon(self._obey, ended)
+        nursery.start_soon(self._obey, ended, device)
         await ended.wait()
 
     async def _run_fuse(self, ended: trio.Event) -> None:
@@ -142,15 +154,25 @@ class Worker:
         finally:
             ended.set()
 
-    async def _obey(self, ended: trio.Event) -> None:
-        """Wait for the supervisor to say stop. When it is gone, take its mount away rather than leave it dead."""
+    async def _obey(self, ended: trio.Event, device: str | None) -> None:
+        """Wait for the supervisor to say stop, or to be gone."""
         if await self._hear() is None:
-            log.error("the supervisor is gone; unmounting mountpoint=%s", self._plan["mountpoint"])
-            unmount = partial(mounting.unmount, self._plan["mountpoint"], lazy=True)
+            await self._unmount_alone(device)
+        ended.set()
+
+    async def _unmount_alone(self, device: str | None) -> None:
+        """Take our own mount away, and no other that came to lie there, rather than leave it dead."""
+        mountpoint = self._plan["mountpoint"]
+        log.error("the supervisor is gone; unmounting mountpoint=%s", mountpoint)
+        if device is not None and device == self._device():
             with suppress(OSError, subprocess.SubprocessError):
                 # in a thread: fusermount3 may ask the very mount that we answer for
-                await trio.to_thread.run_sync(unmount)
-        ended.set()
+                await trio.to_thread.run_sync(partial(mounting.unmount, mountpoint, lazy=True))
+
+    def _device(self) -> str | None:
+        """Return the device number of what is mounted at our mount point, from the mount table."""
+        entry = mounting.mounted_at(self._plan["mountpoint"])
+        return entry.device if entry else None
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
         """Return what ``modelfs status`` shows. Times are Unix seconds."""
@@ -195,7 +217,8 @@ def _event(data: bytes) -> str | None:
 def _fetching(store: Store, *, max_connections: int, deadline_s: float) -> Callable[[ObjectInfo, int, int, bool], Any]:
     """Return the cache's way to the store. Demand reads have threads of their own, so prefetches never take them all.
 
-    Refused credentials are tried again too: in mid-read they are being rotated, as a rule.
+    All but a version that is gone and an archived object is tried again: credentials are being rotated, a certificate
+    or a bucket is being mended, as a rule, and Triton takes an error for the end of the file.
     """
     prefetches = max(1, max_connections // 4)
     prefetch_limiter = trio.CapacityLimiter(prefetches)
@@ -209,7 +232,7 @@ def _fetching(store: Store, *, max_connections: int, deadline_s: float) -> Calla
             what=f"read {info.key}",
             policy=policy,
             limiter=prefetch_limiter if is_prefetch else demand_limiter,
-            retry_on=(StoreUnavailableError, AccessRefusedError),
+            retry_on=(StoreUnavailableError, AccessRefusedError, StoreRefusedError, ObjectNotFoundError),
         )
 
     return fetch

@@ -44,6 +44,7 @@ def test_every_exception_of_ours_carries_the_errno_of_the_table() -> None:
         "StoreUnavailableError": "EIO",
         "CorruptAnswerError": "EIO",
         "StoreRefusedError": "EIO",
+        "ObjectArchivedError": "EIO",
     }
 
 
@@ -129,6 +130,8 @@ RETRIED = [
     (errors.StoreUnavailableError("503"), "EIO"),
     (errors.CorruptAnswerError("short"), "EIO"),
     (errors.AccessRefusedError("403"), "EACCES"),
+    (errors.StoreRefusedError("301"), "EIO"),
+    (errors.ObjectNotFoundError("no such bucket"), "ENOENT"),
 ]
 
 
@@ -154,7 +157,7 @@ async def test_what_does_not_pass_until_the_deadline_is_told(error: Exception, n
 
 @pytest.mark.parametrize(
     ("error", "name"),
-    [(errors.StoreRefusedError("400"), "EIO"), (errors.VersionGoneError("412"), "ESTALE"), (KeyError("bug"), "EIO")],
+    [(errors.ObjectArchivedError("403"), "EIO"), (errors.VersionGoneError("412"), "ESTALE"), (KeyError("bug"), "EIO")],
 )
 async def test_what_no_retry_can_mend_is_told_at_once(error: Exception, name: str) -> None:
     store = filled()

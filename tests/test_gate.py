@@ -49,3 +49,12 @@ def test_what_did_not_change_is_the_same_object_so_one_listing_is_in_memory_not_
     again = gate.admit(infos({"a": "v1", "b": "v2"}))
     assert again[0] is first[0]
     assert again[1] == infos({"b": "v2"})[0]
+
+
+def test_an_early_listing_shows_what_is_new_and_withdraws_nothing() -> None:
+    gate = Gate()
+    a, b, c = (ObjectInfo(key, 1, "v1", 0) for key in "abc")
+    gate.admit([a, b])
+    assert sorted(gate.admit([a], may_withdraw=False)) == [a, b]
+    assert sorted(gate.admit([a, c], may_withdraw=False)) == [a, b, c]
+    assert sorted(gate.admit([a, c])) == [a, c]

@@ -170,16 +170,18 @@ class Keeping(NamedTuple):
     times: list[float]
     answers: list[BaseException | list[Difference]]
     told: list[list[Difference]]
+    early: list[bool]
 
 
 async def keep(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, *, period_s: float, listing_s: float = 0.0
 ) -> Keeping:
     """Start ``keep_fresh`` with a refresh that takes ``listing_s`` and answers from a list, else nothing new."""
-    keeping = Keeping(view_of(MemoryStore()), [], [], [])
+    keeping = Keeping(view_of(MemoryStore()), [], [], [], [])
 
-    async def refresh() -> list[Difference]:
+    async def refresh(*, is_early: bool) -> list[Difference]:
         keeping.times.append(trio.current_time())
+        keeping.early.append(is_early)
         await trio.sleep(listing_s)
         answer = keeping.answers.pop(0) if keeping.answers else []
         if isinstance(answer, BaseException):
@@ -231,9 +233,12 @@ def test_a_refresh_that_is_asked_for_comes_soon_but_never_twice_in_a_second(monk
         assert keeping.times[0] - 5.5 <= 1
         assert 9 <= len(keeping.times) <= 11
         assert all(gap >= 1 for gap in gaps(keeping.times))
+        assert all(keeping.early)  # they withdraw nothing
         seen = len(keeping.times)
         await trio.sleep(500)
         assert len(keeping.times) <= seen + 1
+        await trio.sleep(1100)
+        assert not keeping.early[-1]
 
     in_virtual_time(body)
 

@@ -133,6 +133,11 @@ def test_wrapped_error_is_told_by_what_it_wraps(error: Exception, ours: type[Mod
         ("kind: Timeout", StoreUnavailableError, "stopped answering"),
         ("Server returned non-2xx status code: 503 Slow: <Code>SlowDown</Code>", StoreUnavailableError, "503 SlowDown"),
         ("Server returned non-2xx status code: 416 Range", VersionGoneError, "replaced"),
+        (
+            "Server returned non-2xx status code: 404 Not Found: <html>",
+            StoreUnavailableError,
+            "without an S3 error code",
+        ),
     ],
 )
 def test_generic_error_is_told_by_its_text(text: str, ours: type[ModelfsError], says: str) -> None:
