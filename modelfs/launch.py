@@ -35,6 +35,8 @@ class LaunchFailedError(ModelfsError):
 
 def plan_mount(url: str, mountpoint: str, config: Config, *, foreground: bool) -> dict[str, Any]:
     """Return what the supervisor and the worker need to know. Raises UsageError for what cannot be mounted."""
+    if "://" in mountpoint:
+        raise UsageError("the mount point looks like a URL. Call 'modelfs mount URL MOUNTPOINT', in this order.")
     parsed = location.parse(url)
     resolved = mounting.resolve_mount_point(mountpoint)
     if parsed.scheme == "file" and Path(resolved).is_relative_to(os.path.realpath(parsed.prefix)):

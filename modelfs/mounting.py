@@ -76,6 +76,12 @@ def mounted_at(path: str) -> MountEntry | None:
     return next((entry for entry in reversed(mount_table()) if entry.mountpoint == path), None)
 
 
+def mounted_from(device: str, *, near: str) -> MountEntry | None:
+    """Return where the file system ``device`` is mounted: at ``near`` if it is there, else wherever it was moved to."""
+    entries = [entry for entry in mount_table() if entry.device == device and entry.fstype == FSTYPE]
+    return next((entry for entry in entries if entry.mountpoint == near), entries[0] if entries else None)
+
+
 def resolve_mount_point(path: str) -> str:
     """Return ``path`` absolute and free of links, without a stat of the mount that may be there."""
     absolute = os.path.abspath(path)

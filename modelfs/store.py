@@ -6,6 +6,7 @@ retries inside retries multiply (s3fs alone: 5 x 5).
 """
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -70,9 +71,13 @@ class Omissions:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to go on: full-jitter exponential back-off until ``deadline_s`` have passed since the first try."""
+    """How long to go on: full-jitter exponential back-off until ``deadline_s`` have passed since the first try.
+
+    A single try is given up after ``attempt_s``.
+    """
 
     deadline_s: float
+    attempt_s: float = math.inf
     first_pause_s: float = 0.1
     longest_pause_s: float = 10.0
 
@@ -103,7 +108,7 @@ async def in_thread_with_retries(
     with trio.move_on_after(policy.deadline_s):
         while True:
             try:
-                return await trio.to_thread.run_sync(request, limiter=limiter, abandon_on_cancel=True)
+                return await _one_try(request, what=what, attempt_s=policy.attempt_s, limiter=limiter)
             except retry_on as error:
                 last_error = error
                 pause = policy.pause_s(attempt)
@@ -113,6 +118,14 @@ async def in_thread_with_retries(
             attempt += 1
             await trio.sleep(pause)
     raise last_error
+
+
+async def _one_try(request: Callable[[], T], *, what: str, attempt_s: float, limiter: trio.CapacityLimiter) -> T:
+    """Run ``request`` in a thread. Its place in ``limiter`` is this task's, so that an abandoned thread frees it."""
+    async with limiter:
+        with trio.move_on_after(attempt_s):
+            return await trio.to_thread.run_sync(request, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
+    raise StoreUnavailableError(f"cannot {what}: the store is too slow, no whole answer within {attempt_s:.0f} s")
 
 
 async def list_everything(

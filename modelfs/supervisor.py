@@ -149,7 +149,7 @@ class Supervisor:
         self._watch.until(lambda: worker.ended or self._watch.stop_signal, None)
         if self._watch.stop_signal is not None:
             raise StopAskedError
-        if self._is_mounted():
+        if self._mounted_at() is not None:
             log.error("worker ended unasked how=%r mountpoint=%s", worker.how_it_ended(), self._mountpoint)
             raise FailedError(f"the worker ended with {worker.how_it_ended()}{self._see_log()}.", 1)
         log.info("unmounted mountpoint=%s worker=%r", self._mountpoint, worker.how_it_ended())
@@ -184,15 +184,16 @@ class Supervisor:
             raise FailedError(str(message.get("message")), int(message.get("exit_status", 1)))
         return str(message["event"])
 
-    def _is_mounted(self) -> bool:
-        entry = mounting.mounted_at(self._mountpoint) if self._device else None
-        return entry is not None and entry.device == self._device
+    def _mounted_at(self) -> str | None:
+        """Return where our mount is: a folder above its mount point may have been renamed."""
+        entry = mounting.mounted_from(self._device, near=self._mountpoint) if self._device else None
+        return entry.mountpoint if entry else None
 
     def _take_down(self, failure: FailedError | None) -> None:
         """Unmount, end the worker, remove the folder: each within a bound, and none stopped by another's failure."""
         _notify("STOPPING=1")
-        if self._is_mounted():
-            self._unmount()
+        if (mountpoint := self._mounted_at()) is not None:
+            self._unmount(mountpoint)
         if self._worker is not None:
             self._worker.send({"event": "stop"})
             # before it serves, a worker holds nothing that is worth a wait
@@ -206,16 +207,16 @@ class Supervisor:
                 self._describe("crashed", reason=str(failure))
             self._folder.release(keep_log=crashed)
 
-    def _unmount(self) -> None:
+    def _unmount(self, mountpoint: str) -> None:
         try:
-            mounting.unmount(self._mountpoint, lazy=False)
+            mounting.unmount(mountpoint, lazy=False)
         except (OSError, subprocess.SubprocessError) as error:
             busy = isinstance(error, OSError) and error.errno == errno.EBUSY
-            log.warning("detaching mountpoint=%s reason=%r", self._mountpoint, "in use" if busy else str(error))
+            log.warning("detaching mountpoint=%s reason=%r", mountpoint, "in use" if busy else str(error))
             try:
-                mounting.unmount(self._mountpoint, lazy=True)
+                mounting.unmount(mountpoint, lazy=True)
             except (OSError, subprocess.SubprocessError) as lazy_error:
-                log.error("cannot unmount mountpoint=%s reason=%r", self._mountpoint, str(lazy_error))  # noqa: TRY400  the reason is the whole story
+                log.error("cannot unmount mountpoint=%s reason=%r", mountpoint, str(lazy_error))  # noqa: TRY400  the reason is the whole story
 
     def _describe(self, state: str, **more: str) -> None:
         facts = {

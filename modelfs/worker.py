@@ -107,7 +107,12 @@ class Worker:
 
     def _assemble(self, store: Store, nursery: trio.Nursery) -> None:
         config = self._config
-        fetch = _fetching(store, max_connections=config.max_connections, deadline_s=config.read_deadline_s)
+        fetch = _fetching(
+            store,
+            max_connections=config.max_connections,
+            deadline_s=config.read_deadline_s,
+            stall_timeout_s=config.stall_timeout_s,
+        )
         self._cache = BlockCache(
             budget_bytes=config.memory_bytes, fetch=fetch, nursery=nursery, deadline_s=config.read_deadline_s
         )
@@ -214,7 +219,14 @@ def _event(data: bytes) -> str | None:
     return str(json.loads(data)["event"]) if data else None
 
 
-def _fetching(store: Store, *, max_connections: int, deadline_s: float) -> Callable[[ObjectInfo, int, int, bool], Any]:
+SLOWEST_BYTES_PER_S = 8 * 1024
+"""A GET below this is given up and made anew. Answers that drip, a byte in every stall time-out, would else hold every
+connection for hours (seen); 32 GETs that share a line of 2 Mbit/s still get through."""
+
+
+def _fetching(
+    store: Store, *, max_connections: int, deadline_s: float, stall_timeout_s: float
+) -> Callable[[ObjectInfo, int, int, bool], Any]:
     """Return the cache's way to the store. Demand reads have threads of their own, so prefetches never take them all.
 
     All but a version that is gone and an archived object is tried again: credentials are being rotated, a certificate
@@ -224,13 +236,12 @@ def _fetching(store: Store, *, max_connections: int, deadline_s: float) -> Calla
     prefetch_limiter = trio.CapacityLimiter(prefetches)
     demands = max_connections - prefetches
     demand_limiter = trio.CapacityLimiter(demands) if demands else prefetch_limiter  # one connection does both
-    policy = RetryPolicy(deadline_s=deadline_s)
 
     async def fetch(info: ObjectInfo, offset: int, length: int, is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
         return await in_thread_with_retries(
             partial(store.read, info, offset, length),
             what=f"read {info.key}",
-            policy=policy,
+            policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
             limiter=prefetch_limiter if is_prefetch else demand_limiter,
             retry_on=(StoreUnavailableError, AccessRefusedError, StoreRefusedError, ObjectNotFoundError),
         )

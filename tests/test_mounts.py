@@ -294,6 +294,7 @@ def test_mount_under_a_service_manager_stays_and_reports(bench: Bench) -> None:
         manager.bind(address)
         manager.settimeout(30)
         process = bench.popen("mount", prefix=prefix)
+        assert manager.recv(4096).startswith(b"EXTEND_TIMEOUT_USEC=")  # with each page of the first listing
         assert manager.recv(4096).startswith(b"READY=1\nSTATUS=Serving ")
         assert (bench.mountpoint / "hello").read_text() == "hello\n"
         assert bench.survey().pid == process.pid

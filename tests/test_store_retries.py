@@ -246,3 +246,16 @@ def test_omissions_told_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3000):
         omissions.tell(str(number), "it is odd")
     assert len(caplog.records) == 1000
+
+
+async def test_a_try_that_drips_is_given_up_and_gives_its_place_back(inline: MockClock) -> None:
+    limiter = trio.CapacityLimiter(1)
+    policy = RetryPolicy(deadline_s=60.0, attempt_s=5.0)
+    script = Script(HangError(), "answer")
+    began_s = inline.current_time()
+    found = await in_thread_with_retries(script, what="read m/x", policy=policy, limiter=limiter)
+    assert found == "answer"
+    assert 5.0 <= inline.current_time() - began_s < 6.0
+    assert limiter.borrowed_tokens == 0
+    with pytest.raises(StoreUnavailableError, match="too slow"):
+        await in_thread_with_retries(Script(HangError()), what="read m/x", policy=policy, limiter=limiter)

@@ -40,7 +40,7 @@ async def test_as_many_reads_as_allowed_are_made_at_one_time_and_no_more(
     max_connections: int, demands: int, prefetches: int
 ) -> None:
     store = Meeting(max_connections)
-    fetch = _fetching(store, max_connections=max_connections, deadline_s=PATIENCE_S)
+    fetch = _fetching(store, max_connections=max_connections, deadline_s=PATIENCE_S, stall_timeout_s=20)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             for is_prefetch in (True,) * prefetches + (False,) * demands:

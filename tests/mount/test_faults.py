@@ -166,6 +166,18 @@ def test_the_next_mount_heals_one_whose_processes_were_killed(store: FaultServer
         assert not is_mounted(mount.path)
 
 
+def test_sigterm_unmounts_also_where_a_folder_above_was_renamed(store: FaultServer, url: str, tmp_path: Path) -> None:
+    store.put("models", "repository/m/1/x", b"x")
+    (tmp_path / "before").mkdir()
+    with mounted(url, tmp_path / "before") as mount:
+        supervisor = mount.status()["pid"]
+        (tmp_path / "before").rename(tmp_path / "after")
+        assert is_mounted(tmp_path / "after" / "models")
+        os.kill(supervisor, signal.SIGTERM)
+        wait_until(lambda: not mount.processes())
+        assert not is_mounted(tmp_path / "after" / "models")
+
+
 def test_a_handler_with_a_bug_answers_eio_and_the_mount_lives_on(tmp_path: Path) -> None:
     source = tmp_path / "source" / "m"
     source.mkdir(parents=True)
