@@ -11,7 +11,7 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks"),
+    ("errors", "blocks", "answers"),
     ("location", "tree", "gate", "readahead"),
     # what is set, and who we are to a store
     ("config", "credentials"),
@@ -19,9 +19,11 @@ ROWS = (
     # the store and its engines
     ("store",),
     ("s3_errors",),
+    ("transport",),
     ("s3_listing",),
     ("store_s3", "store_local"),
     ("engines",),
+    ("opening",),
     # what is read, and what is shown
     ("cache", "view"),
     ("inodes", "streamer"),
@@ -45,7 +47,7 @@ ONLY_IN = {
     "pyfuse3": {"operations", "worker", "inodes", "push"},
     "obstore": {"store_s3", "s3_errors", "engines"},
     "botocore": {"credentials", "s3_listing"},
-    "urllib3": {"s3_listing", "s3_errors"},
+    "urllib3": {"transport", "s3_errors"},
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_options"},
     "rich": {"show"},
@@ -98,7 +100,7 @@ def test_library_is_known_only_where_it_belongs(library: str) -> None:
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
     users = {module for module in MODULES if "config" in ours(module)}
-    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing"}
+    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing", "opening"}
 
 
 def test_asyncio_does_not_appear() -> None:

@@ -1,0 +1,86 @@
+"""Plain GETs over urllib3: what listings are asked for with.
+
+Law: one request, one try, one bounded answer. What urllib3 raises becomes ours; what a status means is for the caller,
+who knows the store's dialect.
+
+Redirects are not followed: the headers hold credentials, which another host must not see.
+"""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import urllib3
+
+from modelfs import __version__
+from modelfs.errors import CorruptAnswerError, UsageError
+from modelfs.s3_errors import URLLIB3_ERRORS, from_urllib3
+
+OK = 200
+
+_BODY_BYTES = 16 * 1024 * 1024
+"""More than 1,000 keys can be: 1,024 bytes each, three characters for a byte, and some 400 bytes of fields: 3.5 MB."""
+
+_ERROR_BYTES = 64 * 1024
+
+
+class Reply(NamedTuple):
+    """A whole answer; of one that is no success, at most the first 64 KiB of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """A pool of connections to one store. Thread-safe."""
+
+    def __init__(
+        self, *, secure: bool, connect_timeout_s: float, stall_timeout_s: float, ca_bundle: Path | None
+    ) -> None:
+        """Connect to nothing yet. Raises UsageError for an unreadable ``ca_bundle``."""
+        # no proxy and no retry of urllib3's own; the read time-out is for each receive, so it is lack of progress
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
+            retries=False,
+            maxsize=4,  # a refresh, and looks at single models beside it
+            ssl_context=_trust(ca_bundle) if secure else None,
+        )
+
+    def get(self, url: str, headers: Mapping[str, str], *, what: str) -> Reply:
+        """Ask once. ``what`` begins the sentence of an error: "cannot list s3://b"."""
+        try:
+            answer = self._pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
+            try:
+                # one byte more than allowed, to see whether there is more
+                body: bytes = answer.read((_BODY_BYTES if answer.status == OK else _ERROR_BYTES) + 1)
+            except BaseException:
+                answer.close()
+                raise
+        except URLLIB3_ERRORS as error:
+            raise from_urllib3(error, what=what) from error
+        if answer.status != OK:
+            answer.close()  # what is left of it would be taken for the next answer
+            return Reply(answer.status, answer.headers, body)
+        if len(body) > _BODY_BYTES:
+            answer.close()
+            raise CorruptAnswerError(f"{what}: the store's answer is longer than any listing")
+        answer.release_conn()
+        return Reply(answer.status, answer.headers, body)
+
+
+def user_agent() -> dict[str, str]:
+    """Return the header that every request has."""
+    return {"User-Agent": f"modelfs/{__version__}"}
+
+
+def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Trust the system's authorities, and those of ``ca_bundle``."""
+    context = ssl.create_default_context()
+    if ca_bundle is not None:
+        try:
+            context.load_verify_locations(cafile=ca_bundle)
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"AWS_CA_BUNDLE={ca_bundle} holds no certificates that can be read: {error}") from error
+    return context
