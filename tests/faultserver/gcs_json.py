@@ -26,7 +26,7 @@ def understood(request: Request) -> Request:
     found = _LIST.fullmatch(request.target.partition("?")[0])
     if found is None or request.method != "GET":
         return request
-    query = {_NAMES[name]: value for name, value in request.query.items() if name in _NAMES}
+    query = {_NAMES[name]: value for name, value in request.query.items() if name in _NAMES and value}
     return replace(request, bucket=unquote(found[1]), key="", query={**query, "list-type": "json"})
 
 
