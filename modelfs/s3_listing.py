@@ -10,7 +10,7 @@ encoding, since XML 1.0 cannot hold control characters; S3 encodes as a form doe
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,15 +49,19 @@ class Lister:
         connect_timeout_s: float,
         stall_timeout_s: float,
         ca_bundle: Path | None,
+        proxy: str | None,
+        headers: Mapping[str, str],
     ) -> None:
-        """Connect to nothing yet. ``keys`` None is anonymous."""
+        """Connect to nothing yet. ``keys`` None is anonymous. ``headers`` go with each request, signed."""
         self._bucket = bucket
         self._keys = keys
+        self._headers = {**user_agent(), **headers}
         self._transport = Transport(
             secure=bucket.url.startswith("https:"),
             connect_timeout_s=connect_timeout_s,
             stall_timeout_s=stall_timeout_s,
             ca_bundle=ca_bundle,
+            proxy=proxy,
         )
 
     def page(self, token: str | None) -> Page:
@@ -79,7 +83,7 @@ class Lister:
         return page
 
     def _get(self, url: str, what: str) -> bytes:
-        headers = user_agent()
+        headers = self._headers
         if self._keys is not None:
             headers = _signed(url, headers, self._keys(), self._bucket.region)
         reply = self._transport.get(url, headers, what=what)
@@ -91,12 +95,12 @@ class Lister:
         return reply.body
 
 
-def _signed(url: str, headers: dict[str, str], keys: S3Keys, region: str) -> dict[str, str]:
+def _signed(url: str, headers: Mapping[str, str], keys: S3Keys, region: str) -> dict[str, str]:
     from botocore.auth import S3SigV4Auth  # noqa: PLC0415  0.2 s, which anonymous access should not cost
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
     from botocore.credentials import Credentials  # noqa: PLC0415
 
-    request = AWSRequest(method="GET", url=url, headers=headers)
+    request = AWSRequest(method="GET", url=url, headers=dict(headers))
     credentials = Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token)
     S3SigV4Auth(credentials, "s3", region).add_auth(request)
     return dict(request.headers.items())

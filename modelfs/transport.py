@@ -9,7 +9,8 @@ Redirects are not followed: the headers hold credentials, which another host mus
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import urllib3
 
@@ -37,16 +38,26 @@ class Transport:
     """A pool of connections to one store. Thread-safe."""
 
     def __init__(
-        self, *, secure: bool, connect_timeout_s: float, stall_timeout_s: float, ca_bundle: Path | None
+        self,
+        *,
+        secure: bool,
+        connect_timeout_s: float,
+        stall_timeout_s: float,
+        ca_bundle: Path | None,
+        proxy: str | None = None,
     ) -> None:
-        """Connect to nothing yet. Raises UsageError for an unreadable ``ca_bundle``."""
-        # no proxy and no retry of urllib3's own; the read time-out is for each receive, so it is lack of progress
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
-            retries=False,
-            maxsize=4,  # a refresh, and looks at single models beside it
-            ssl_context=_trust(ca_bundle) if secure else None,
-        )
+        """Connect to nothing yet. Raises UsageError for an unreadable ``ca_bundle``.
+
+        ``proxy`` is "scheme://user:password@host:port", the user where there is one.
+        """
+        # no retry of urllib3's own; the read time-out is for each receive, so it is lack of progress
+        options: dict[str, Any] = {
+            "timeout": urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
+            "retries": False,
+            "maxsize": 4,  # a refresh, and looks at single models beside it
+            "ssl_context": _trust(ca_bundle) if secure else None,
+        }
+        self._pool = urllib3.PoolManager(**options) if proxy is None else _through(proxy, options)
 
     def get(self, url: str, headers: Mapping[str, str], *, what: str) -> Reply:
         """Ask once. ``what`` begins the sentence of an error: "cannot list s3://b"."""
@@ -75,6 +86,13 @@ def user_agent() -> dict[str, str]:
     return {"User-Agent": f"modelfs/{__version__}"}
 
 
+def _through(proxy: str, options: dict[str, Any]) -> urllib3.ProxyManager:
+    parts = urllib3.util.parse_url(proxy)
+    # urllib3 sends no user of a proxy's URL by itself
+    user = unquote(parts.auth) if parts.auth else None
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=user), **options)
+
+
 def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
     """Trust the system's authorities, and those of ``ca_bundle``."""
     context = ssl.create_default_context()
@@ -82,5 +100,5 @@ def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=ca_bundle)
         except OSError as error:  # ssl.SSLError is one
-            raise UsageError(f"AWS_CA_BUNDLE={ca_bundle} holds no certificates that can be read: {error}") from error
+            raise UsageError(f"the CA bundle {ca_bundle} holds no certificates that can be read: {error}") from error
     return context

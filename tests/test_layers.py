@@ -14,12 +14,13 @@ ROWS = (
     ("errors", "blocks", "answers"),
     ("location", "tree", "gate", "readahead"),
     # what is set, and who we are to a store
-    ("config", "credentials"),
-    ("sources",),
+    ("config", "credential_files", "proxies"),
+    ("sources", "aws_session", "credentials_triton"),
+    ("credentials", "aws_settings"),
     # the store and its engines
     ("store",),
     ("s3_errors",),
-    ("transport",),
+    ("transport", "s3_address", "obstore_client"),
     ("s3_listing",),
     ("store_s3", "store_local"),
     ("engines",),
@@ -45,8 +46,8 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
 
 ONLY_IN = {
     "pyfuse3": {"operations", "worker", "inodes", "push"},
-    "obstore": {"store_s3", "s3_errors", "engines"},
-    "botocore": {"credentials", "s3_listing"},
+    "obstore": {"store_s3", "obstore_client", "s3_errors", "engines"},
+    "botocore": {"aws_session", "s3_address", "s3_listing"},
     "urllib3": {"transport", "s3_errors"},
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_options"},

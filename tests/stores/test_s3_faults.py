@@ -38,6 +38,7 @@ from modelfs.errors import (
     UsageError,
     VersionGoneError,
 )
+from modelfs.s3_errors import WrongRegionError
 from modelfs.store import Store
 
 STALL_S = 1.0
@@ -57,7 +58,7 @@ UNAVAILABLE = [
     (Status(400, "ExpiredToken"), AccessRefusedError),
     (Status(401), AccessRefusedError),
     (Status(403, "InvalidObjectState"), StoreRefusedError),
-    (Status(301, "PermanentRedirect"), StoreRefusedError),
+    (Status(301, "PermanentRedirect"), WrongRegionError),
     (Status(400, "InvalidRequest"), StoreRefusedError),
     (Status(405, "MethodNotAllowed"), StoreRefusedError),
     (Status(501, "NotImplemented"), StoreRefusedError),
@@ -243,7 +244,7 @@ def test_wrong_keys_are_refused_with_what_to_do(
 def test_wrong_region_is_answered_with_the_right_one(answer: Canned) -> None:
     with canned(answer) as url:
         store = open_url(f"s3://{url}/bkt")
-        assert "set AWS_REGION=eu-west-3" in fails(lambda: store.list_page(None), StoreRefusedError)
+        assert "set AWS_REGION=eu-west-3" in fails(lambda: store.list_page(None), WrongRegionError)
 
 
 @pytest.mark.parametrize(
