@@ -119,7 +119,7 @@ def choose(text: bytes, location: Location) -> Entry:
             f'has no entry for {location.display}: add one named "" to "{location.scheme}", or one that the URL'
             " begins with"
         )
-    name = max(matching, key=lambda name: len(_plain(name)))
+    name = max(matching, key=lambda name: (len(_plain(name)), len(name)))
     return Entry(name.partition("?")[0], _fields(section[name], location.scheme))
 
 
