@@ -5,6 +5,7 @@ setting that matters is set here. Its time-out for a whole request would never l
 progress counts.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,12 @@ def client_options(
     max_connections: int,
     ca_bundle: Path | None,
     proxy: str | None,
+    headers: Mapping[str, str],
 ) -> "ClientConfig":
-    """Return the options of a client that speaks to ``host``. Raises UsageError for an unreadable ``ca_bundle``."""
+    """Return the options of a client that speaks to ``host``; obstore signs ``headers`` too (seen).
+
+    Raises UsageError for an unreadable ``ca_bundle``.
+    """
     client: ClientConfig = {
         "allow_http": not secure,
         "connect_timeout": timedelta(seconds=connect_timeout_s),
@@ -40,6 +45,7 @@ def client_options(
         # naming a proxy is what keeps obstore from the environment's; where none is wanted, this host is exempt from it
         "proxy_url": proxy or _NO_PROXY,
         "proxy_excludes": "" if proxy else host,
+        "default_headers": dict(headers),
         # without TLS nothing is certified; and obstore would want authorities even so, where there are none
         "allow_invalid_certificates": not secure,
     }

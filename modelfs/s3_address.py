@@ -20,8 +20,11 @@ _HOST_STYLE = re.compile(r"[0-9a-z][0-9a-z-]+")  # a dot would break the certifi
 _ENDPOINT = re.compile(r"(https?)://([0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?/*", re.IGNORECASE)
 
 
+_PORTS = {"http": 80, "https": 443}
+
+
 class Address(NamedTuple):
-    """``endpoint`` is the server without the bucket, ``url`` names the bucket too; neither ends in a slash."""
+    """``url`` is the bucket's; ``endpoint`` the server's, the same with host style. Neither ends in a slash."""
 
     endpoint: str
     url: str
@@ -74,6 +77,8 @@ def resolve(bucket: str, region: str, where: Where) -> Address:
 def check_endpoint(url: str) -> str:
     """Return the endpoint ``url`` without slashes at its end. Raises UsageError, which does not show it.
 
+    A scheme's own port is left out: it is no part of the Host header that is signed, but some clients would send it.
+
     >>> check_endpoint("HTTPS://MinIO.example.org:9000/")
     'https://minio.example.org:9000'
     """
@@ -83,7 +88,9 @@ def check_endpoint(url: str) -> str:
             "the endpoint URL is not http://host:port or https://host:port, without path, user or query: correct"
             " --endpoint-url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's endpoint_url"
         )
-    return f"{found[1]}://{found[2]}".lower() + (f":{int(found[3])}" if found[3] else "")
+    scheme, host = found[1].lower(), found[2].lower()
+    port = int(found[3]) if found[3] else _PORTS[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port != _PORTS[scheme] else "")
 
 
 def _aws(region: str, where: Where) -> str:

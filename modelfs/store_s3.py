@@ -7,9 +7,6 @@ obstore (Rust) releases the GIL and gives its buffer away without a copy. Its ow
 from the process's environment (AWS_ENDPOINT_URL_S3, AWS_SKIP_SIGNATURE …), so each that matters is set here and in
 ``obstore_client``; seen to hold with those variables pointing nowhere.
 
-The expected owner goes with each listing, where it is signed; obstore would send it unsigned, which S3 refuses. A read
-is pinned to an ETag that such a listing told.
-
 It cannot ask for a key with an ASCII control character, nor send one that is no UTF-8. Such keys are left out of
 listings, with a warning for each. Keys with empty, "." or ".." segments cannot be asked for either, but are listed as
 they are: the tree hides them by its own rule, so they are never read.
@@ -80,7 +77,6 @@ class S3Store:
         self._max_connections = max_connections
         self._ca_bundle = ca_bundle
         self._proxy_for = proxy_for
-        self._request_payer = request_payer
         self._headers = {"x-amz-request-payer": "requester"} if request_payer else {}
         if expected_bucket_owner is not None:
             self._headers["x-amz-expected-bucket-owner"] = expected_bucket_owner
@@ -109,6 +105,7 @@ class S3Store:
             max_connections=self._max_connections,
             ca_bundle=ca_bundle,
             proxy=proxy,
+            headers=self._headers,
         )
         self._client = self._open_client(address, region, client)
         self.region, self.endpoint = region, address.endpoint
@@ -121,7 +118,7 @@ class S3Store:
             "virtual_hosted_style_request": address.is_host_style,
             "skip_signature": self._keys is None,
             "s3_express": False,
-            "request_payer": self._request_payer,
+            "request_payer": False,  # it is among the headers of every request
         }
         try:
             return obstore.store.S3Store(
