@@ -59,4 +59,34 @@ def open_store(
             request_payer=request_payer,
             expected_bucket_owner=expected_bucket_owner,
         )
+    if location.scheme == "as":
+        from modelfs.credentials_azure import find_azure  # noqa: PLC0415  see the law
+        from modelfs.store_azure import AzureStore  # noqa: PLC0415
+
+        return AzureStore(
+            location,
+            access=find_azure(location, environment, credentials_triton.find_file(location, environment)),
+            connect_timeout_s=connect_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+            max_connections=max_connections,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            proxy_for=partial(proxy_for, environment=environment),
+        )
+    if location.scheme == "gs":
+        from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
+        from modelfs.store_gcs import GCSStore  # noqa: PLC0415
+
+        entry = credentials_triton.find_file(location, environment) if sign_requests else None
+        path = None if entry is None else lambda: entry()["path"]
+        return GCSStore(
+            location,
+            endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
+            tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
+            billing_project=gcs.find_billing_project(environment),
+            connect_timeout_s=connect_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+            max_connections=max_connections,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            proxy_for=partial(proxy_for, environment=environment),
+        )
     raise UsageError(f"{location.scheme}:// locations cannot be served by this version yet: use s3:// or a local path")
