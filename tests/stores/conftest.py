@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faultserver import FaultServer
+from faultserver import Bearer, FaultServer
+from google_stub import GoogleStub
+from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue, fake_gcs_program, fake_gcs_server
 from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, moto_server
 
 _bucket_numbers = itertools.count()
@@ -34,8 +36,28 @@ def fault_venue() -> Iterator[FaultVenue]:
         yield FaultVenue(server)
 
 
-@pytest.fixture(params=["local", "fault server", "moto"])
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[str]:
+    program = fake_gcs_program()
+    if program is None:
+        pytest.skip("there is no fake-gcs-server for this machine")
+    with fake_gcs_server(program) as url:
+        yield url
+
+
+@pytest.fixture
+def gcs_venue() -> Iterator[GcsFaultVenue]:
+    with GoogleStub() as stub, FaultServer("gcs", keys=Bearer("token-1", "token-2", "token-3")) as server:
+        yield GcsFaultVenue(server, stub)
+
+
+@pytest.fixture(params=["local", "fault server", "moto", "gcs fault server", "fake-gcs-server"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "gcs fault server":
+        gcs: GcsFaultVenue = request.getfixturevalue("gcs_venue")
+        return gcs
+    if request.param == "fake-gcs-server":
+        return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
     if request.param == "local":
         return LocalVenue(tmp_path)
     if request.param == "moto":
@@ -44,8 +66,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return venue
 
 
-@pytest.fixture(params=["memory", "local", "fault server", "moto"])
+@pytest.fixture(params=["memory", "local", "fault server", "moto", "gcs fault server", "fake-gcs-server"])
 def venue(request: pytest.FixtureRequest, tmp_path: Path) -> Venue:
+    if request.param == "gcs fault server":
+        gcs: GcsFaultVenue = request.getfixturevalue("gcs_venue")
+        return gcs
+    if request.param == "fake-gcs-server":
+        return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
     if request.param == "memory":
         return MemoryVenue()
     if request.param == "local":
