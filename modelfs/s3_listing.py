@@ -9,14 +9,13 @@ Signed by botocore's ``S3SigV4Auth``, without its session, which would cost 0.3 
 encoding, since XML 1.0 cannot hold control characters; S3 encodes as a form does, so "+" is a blank.
 """
 
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus, urlencode
 
-from modelfs.answers import SenselessError, parse_date_ns
+from modelfs.answers import SenselessError, parse_date_ns, xml_root
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import KeySource, S3Keys
 from modelfs.errors import CorruptAnswerError
@@ -118,7 +117,7 @@ class _Names(NamedTuple):
 
 def parse_page(body: bytes, *, prefix: str) -> Page:
     """Return the page that a ListObjectsV2 answer tells. Raises SenselessError for anything else."""
-    root = _root(body)
+    root = xml_root(body)
     namespace = root.tag[: root.tag.rfind("}") + 1]
     if root.tag != f"{namespace}ListBucketResult":
         raise SenselessError("the store's answer is not a listing")
@@ -130,18 +129,6 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
     names = _Names(*(namespace + name for name in ("Contents", "Key", "Size", "ETag", "LastModified")))
     objects = list(_objects(root, names, prefix=prefix, encoded=encoded))
     return Page(objects, token if truncated == "true" else None)
-
-
-def _root(body: bytes) -> Any:
-    # Entities are how XML attacks its reader. No listing has any, nor a document type, which alone can define them.
-    # They cannot hide from this search in another encoding: the parser is told UTF-8, and UTF-16, which it takes
-    # nevertheless (seen), is full of NULs.
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body or b"\0" in body:
-        raise SenselessError("the store's answer is not a listing")
-    try:
-        return ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314  see above
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise SenselessError(f"the store's answer is not whole XML ({error})") from error
 
 
 def _objects(root: Any, names: _Names, *, prefix: str, encoded: bool) -> Iterator[ObjectInfo]:
