@@ -171,7 +171,7 @@ def _as(rest: str) -> Location:
         _check_account(account)
     container, _, prefix = after.lstrip("/").partition("/")
     bucket = _bucket(container, _AS_FORM, "$")  # $root and $web are containers
-    return Location("as", _prefix(prefix, "as"), bucket, account, endpoint, sas=_azure_token(sas))
+    return Location("as", _prefix(prefix, "as"), bucket, account, endpoint, sas=parse_azure_token(sas))
 
 
 def _az(rest: str) -> Location:
@@ -233,7 +233,7 @@ def _check_account(account: str) -> None:
         raise UsageError(f"the account of an as:// URL is not letters and digits: write {_AS_FORM}")
 
 
-def _azure_token(text: str) -> str:
+def parse_azure_token(text: str) -> str:
     """Return a SAS token as people paste it without what they paste around it."""
     return text.strip(" \"'").removeprefix("?").strip(" \"'")
 
