@@ -65,6 +65,12 @@ def with_botocore(call: Callable[[], Any]) -> Any:
     except (exceptions.BotoCoreError, exceptions.ClientError, RuntimeError) as error:
         # RuntimeError is what botocore raises for credentials that stayed expired after a refresh
         raise AccessRefusedError(f"AWS credentials cannot be had: {error}; check the profile or role") from error
+    except (ValueError, KeyError, TypeError) as error:
+        # neither chained nor quoted: what could not be read may be a secret
+        raise AccessRefusedError(
+            "AWS credentials cannot be had: their source (a credential_process or an endpoint) answers what is no"
+            f" credentials ({type(error).__name__}); check the profile or role"
+        ) from None
     except OSError as error:  # a web identity's token, or a credential_process that is not there
         raise AccessRefusedError(
             f"AWS credentials cannot be had: {error.filename or 'a file'}: {error.strerror}; check the profile or role"

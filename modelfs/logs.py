@@ -14,6 +14,9 @@ import stat
 import time
 from typing import IO
 
+_OURS = ("modelfs", "__main__")
+"""The loggers whose level is the configured one; a process's first module is called __main__."""
+
 LOG_BYTES = 4 * 1024 * 1024
 """A log is moved aside at this size, once: at most twice as much is ever kept."""
 
@@ -47,7 +50,12 @@ def configure(*, level: str, form: str, stream: "IO[str] | RotatingLog | None" =
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    # Of libraries only warnings: at the debug level botocore logs session tokens and the answers of STS, and urllib3
+    # the queries of URLs, where SAS tokens are.
+    root.setLevel(logging.WARNING)
+    logging.getLogger("botocore").setLevel(logging.ERROR)  # it warns with tracebacks of what we report in one line
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level.upper())
 
 
 class RotatingLog:
