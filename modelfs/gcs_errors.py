@@ -56,6 +56,8 @@ def from_obstore(error: Exception, *, what: str) -> ModelfsError:
         return VersionGoneError(f"{what}: this version was replaced or deleted")
     if found:
         return from_status(int(found[1]), text, what=what)
+    if "Received redirect" in text:
+        return StoreRefusedError(f"{what}: the store redirects, which Google's does not; check the endpoint")
     return from_transport(error, what=what)
 
 
