@@ -103,14 +103,14 @@ def _address(process: Any) -> str:
 
 def account_sas(permissions: str = "rl", *, ends: str = "", types: str = "co") -> str:
     """Return a SAS of the account, as ``az storage account generate-sas`` prints it."""
-    fields = {"sp": permissions, "ss": "b", "srt": types, "st": "", "se": ends or _tomorrow(), "sip": "", "spr": ""}
+    fields = {"sp": permissions, "ss": "b", "srt": types, "st": "", "se": ends or _in_a_month(), "sip": "", "spr": ""}
     text = "\n".join([ACCOUNT, *fields.values(), _VERSION, "", ""])
     return _token({**fields, "sv": _VERSION}, text)
 
 
 def container_sas(container: str, permissions: str = "rl", *, ends: str = "") -> str:
     """Return a SAS of a container, as ``az storage container generate-sas`` prints it."""
-    fields = {"sp": permissions, "st": "", "se": ends or _tomorrow()}
+    fields = {"sp": permissions, "st": "", "se": ends or _in_a_month()}
     canonical = f"/blob/{ACCOUNT}/{container}"
     text = "\n".join([*fields.values(), canonical, "", "", "", _VERSION, "c", "", "", "", "", "", "", ""])
     return _token({**fields, "sv": _VERSION, "sr": "c"}, text)
@@ -121,5 +121,5 @@ def _token(fields: Mapping[str, str], text: str) -> str:
     return urlencode({**{name: value for name, value in fields.items() if value}, "sig": signature})
 
 
-def _tomorrow() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86_400))
+def _in_a_month() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 30 * 86_400))
