@@ -81,7 +81,7 @@ def azurite(folder: Path, *options: str) -> Iterator[Azurite]:
     node = shutil.which("node")
     if node is None or not _PROGRAM.is_file():
         pytest.skip("there is no Azurite here: packaging/setup.sh test installs it, with node")
-    command = [node, str(_PROGRAM), "--blobPort", "0", "--inMemoryPersistence", "--silent", "--disableTelemetry"]
+    command = [node, str(_PROGRAM), "--blobPort", "0", "--inMemoryPersistence", "--silent"]
     process: subprocess.Popen[str] = subprocess.Popen(
         [*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
