@@ -169,8 +169,8 @@ class Config(BaseModel):
         Option("endpoint_url", "URL", "http://host:port or https://host:port", "the cloud's own", is_for_listing=True),
         Field(
             pattern=r"^(?i:https?)://[^/?#@\s]+/*$",
-            description="Where an S3 store is, when the repository's URL does not say so itself. Wins over"
-            " `AWS_ENDPOINT_URL`.",
+            description="Where an S3 or Google Cloud store is, when the repository's URL does not say so itself. Wins"
+            " over `AWS_ENDPOINT_URL`.",
         ),
     ] = None
     addressing_style: Annotated[
@@ -184,7 +184,10 @@ class Config(BaseModel):
     sign_requests: Annotated[
         bool,
         Option("sign_request", "", "true or false", "true", parse_switch, is_for_listing=True),
-        Field(description="Whether S3 requests are signed with credentials. `--no-sign-request` is anonymous access."),
+        Field(
+            description="Whether requests to S3 and Google Cloud carry credentials. `--no-sign-request` is anonymous"
+            " access.",
+        ),
     ] = True
     request_payer: Annotated[
         bool,

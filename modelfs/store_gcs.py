@@ -67,7 +67,9 @@ class GCSStore:
         self._prefix = f"{location.prefix}/" if location.prefix else ""
         self._tokens = tokens
         self._omissions = Omissions()
-        host, secure = urlsplit(endpoint).hostname or "", endpoint.lower().startswith("https:")
+        scheme, _, rest = endpoint.partition("://")
+        endpoint = f"{scheme.lower()}://{rest}"
+        host, secure = urlsplit(endpoint).hostname or "", endpoint.startswith("https:")
         if tokens is not None and not secure and not _is_loopback(host):
             raise UsageError(f"a token would go to {endpoint} without encryption: write https://, or --no-sign-request")
         headers = {"x-goog-user-project": billing_project} if billing_project else {}
