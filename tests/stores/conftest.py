@@ -9,7 +9,8 @@ from faultserver import Bearer, FaultServer
 from google_stub import GoogleStub
 from stores.azure_venues import KINDS, AzuriteVenue, Kind
 from stores.azurite import Azurite, azurite
-from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue, fake_gcs_program, fake_gcs_server
+from stores.fake_gcs import fake_gcs_program, fake_gcs_server
+from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue
 from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, moto_server
 
 _bucket_numbers = itertools.count()
