@@ -25,7 +25,7 @@ from modelfs.credentials_azure import AzureAccess
 from modelfs.errors import CorruptAnswerError, UsageError, VersionGoneError
 from modelfs.location import Location
 from modelfs.obstore_client import client_options
-from modelfs.store import Omissions, Page
+from modelfs.store import Facts, Omissions, Page
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig
@@ -133,6 +133,12 @@ class AzureStore:
         if len(buffer) != length:
             raise CorruptAnswerError(f"{what}: the store gave {len(buffer)} bytes for {length}")
         return buffer
+
+    def facts(self) -> Facts:
+        """Return what is known now; see ``Telling``."""
+        if self.access.source is not None:
+            self.access.source()  # raises where there is no token
+        return Facts(self.access.service_url, self.access.kind, expires_at_s=self.access.expires_at)
 
     def _credential(self) -> "ObstoreCredential":
         """Give obstore the credential of now. Expired at once, so that it asks again for its next request."""

@@ -33,7 +33,7 @@ from modelfs.gcs_tokens import Token, Tokens
 from modelfs.location import Location
 from modelfs.obstore_client import client_options
 from modelfs.s3_errors import OBSTORE_ERRORS
-from modelfs.store import Omissions, Page
+from modelfs.store import Facts, Omissions, Page
 
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, GCSCredential
@@ -68,7 +68,7 @@ class GCSStore:
         self._tokens = tokens
         self._omissions = Omissions()
         scheme, _, rest = endpoint.partition("://")
-        endpoint = f"{scheme.lower()}://{rest}"
+        self._endpoint = endpoint = f"{scheme.lower()}://{rest}"
         host, secure = urlsplit(endpoint).hostname or "", endpoint.startswith("https:")
         if tokens is not None and not secure and not _is_loopback(host):
             raise UsageError(f"a token would go to {endpoint} without encryption: write https://, or --no-sign-request")
@@ -145,6 +145,13 @@ class GCSStore:
     def _note_refusal(self, error: Exception, token: Token | None) -> None:
         if self._tokens is not None and token is not None and is_about_the_token(error):
             self._tokens.refused(token)
+
+    def facts(self) -> Facts:
+        """Return what is known now; see ``Telling``."""
+        if self._tokens is None:
+            return Facts(self._endpoint, "none: requests are anonymous")
+        # tokens renew themselves, so their end is nobody's concern
+        return Facts(self._endpoint, self._tokens().origin)
 
     def _credential(self) -> "GCSCredential":
         """Give obstore the token of now. Expired at once, so that it asks again for its next request."""

@@ -31,7 +31,7 @@ from modelfs.obstore_client import client_options
 from modelfs.s3_address import Address, Where
 from modelfs.s3_errors import OBSTORE_ERRORS, WrongRegionError, from_obstore
 from modelfs.s3_listing import Bucket, Lister
-from modelfs.store import Omissions, Page
+from modelfs.store import Facts, Omissions, Page
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential
@@ -176,6 +176,17 @@ class S3Store:
         if len(buffer) != length:
             raise CorruptAnswerError(f"{what}: the store gave {len(buffer)} bytes for {length}")
         return buffer
+
+    def facts(self) -> Facts:
+        """Return what is known now; see ``Telling``."""
+        keys = None if self._keys is None else self._keys()
+        expires_at = keys.expires_at if keys else None
+        return Facts(
+            endpoint=self.endpoint,
+            identity="none: requests are not signed" if keys is None else keys.origin,
+            region=self.region,
+            expires_at_s=None if expires_at is None else expires_at.timestamp(),
+        )
 
     def _credential(self) -> "S3Credential":
         """Give obstore the keys of now. Expired at once, so that it asks again for its next request."""

@@ -42,6 +42,7 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing"),
+    ("check",),
     ("show", "cli_options"),
     ("cli",),
     ("__main__",),
@@ -110,7 +111,7 @@ def test_library_is_known_only_where_it_belongs(library: str) -> None:
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
     users = {module for module in MODULES if "config" in ours(module)}
-    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing", "opening"}
+    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing", "opening", "check"}
 
 
 def test_asyncio_does_not_appear() -> None:
