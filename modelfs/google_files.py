@@ -47,7 +47,10 @@ class KeyFile:
     def ask(self) -> Token:
         """Return a new token; see ``Issuer.ask``. Called by one thread at a time."""
         if self.edition() != self._edition:
-            self._load()
+            try:
+                self._load()
+            except UsageError as error:  # half written, perhaps: in mid-read it is worth another try
+                raise AccessRefusedError(str(error)) from error
         _with_google(lambda: self._credentials.refresh(self._request), f"no token for {self._origin}")
         expiry = self._credentials.expiry  # naive, in UTC
         expires_at_s = expiry.replace(tzinfo=UTC).timestamp() if expiry else time.time() + _NO_EXPIRY_S

@@ -245,6 +245,18 @@ def test_replaced_file_that_is_no_good_leaves_the_token_of_before(
     assert tokens().value == "token-2"
 
 
+def test_file_that_is_half_written_when_the_token_ends_is_worth_another_try(
+    login: Tokens, stub: GoogleStub, tmp_path: Path
+) -> None:
+    stub.lifetime_s = 0
+    assert login().value == "token-1"
+    write(tmp_path / "key.json", '{"type": "authori')
+    with pytest.raises(AccessRefusedError, match="is not a JSON file"):
+        login()
+    write(tmp_path / "key.json", user("another"))
+    assert login().value == "token-2"
+
+
 # -- the order
 
 
