@@ -66,6 +66,9 @@ class Tokens:
     def _ask(self) -> AzureBearer:
         from azure.core import exceptions  # noqa: PLC0415  see the law
 
+        # their warnings are of many lines and quote servers; what matters of them comes out as an error of ours
+        for library in ("azure", "msal"):
+            logging.getLogger(library).setLevel(logging.ERROR)
         try:
             if self._credential is None:
                 self._credential = self._open_credential()
@@ -73,6 +76,8 @@ class Tokens:
         except (exceptions.ServiceRequestError, exceptions.ServiceResponseError) as error:
             raise StoreUnavailableError(f"{self._what}: the source of Azure tokens cannot be reached") from error
         except exceptions.ClientAuthenticationError as error:  # also what says that a source is not there
+            if _is_of_the_network(error):
+                raise StoreUnavailableError(f"{self._what}: the source of Azure tokens cannot be reached") from error
             raise AccessRefusedError(f"{self._what} gives no token{_number(error)}; {self._advice}") from None
         except exceptions.HttpResponseError as error:
             raise StoreUnavailableError(f"{self._what}: the source of Azure tokens fails{_number(error)}") from None
@@ -156,6 +161,20 @@ def from_cli(tenant: str) -> Tokens:
 def _authority(host: str) -> dict[str, Any]:
     """Return where to log in. Another host than Microsoft's is one's own: it cannot be looked up at Microsoft's."""
     return {"authority": host, "disable_instance_discovery": True} if host else {}
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    """Tell whether a refusal is none: azure-identity also calls it one when it could not ask."""
+    from azure.core import exceptions  # noqa: PLC0415  see the law
+
+    cause = error.__cause__ or error.__context__
+    for _ in range(8):  # causes could lead in a circle
+        if cause is None:
+            return False
+        if isinstance(cause, exceptions.ServiceRequestError | exceptions.ServiceResponseError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _number(error: Exception) -> str:
