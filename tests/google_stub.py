@@ -12,6 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 METADATA_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 
@@ -32,13 +35,14 @@ class GoogleStub:
         self.lifetime_s = 3600
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.flavor = "Google"
+        self.prefix = "token-"
         self._handed_out = 0
         self._lock = threading.Lock()
 
     @property
     def newest(self) -> str:
         """Return the last token that was handed out."""
-        return f"token-{self._handed_out}"
+        return f"{self.prefix}{self._handed_out}"
 
     def __enter__(self) -> Self:
         stub = self
@@ -103,3 +107,22 @@ class GoogleStub:
                 "token_type": "Bearer",
                 **kind,
             }
+
+
+def private_key() -> str:
+    """Return a new RSA key as PEM, as Google's key files hold one."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode()
+
+
+def service_account(stub: GoogleStub, pem: str) -> dict[str, str]:
+    """Return the content of a service account's key file whose tokens are from ``stub``."""
+    return {
+        "type": "service_account",
+        "project_id": "p",
+        "private_key_id": "1",
+        "private_key": pem,
+        "client_email": "modelfs@p.iam.gserviceaccount.com",
+        "token_uri": f"{stub.url}/token",
+    }

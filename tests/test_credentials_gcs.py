@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from google_stub import METADATA_PATH, GoogleStub
+from google_stub import METADATA_PATH, GoogleStub, private_key, service_account
 
 from modelfs import gcs_metadata
 from modelfs.credentials_gcs import find_billing_project, find_gcs, find_gcs_endpoint
@@ -37,10 +35,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleStub]:
 
 
 @pytest.fixture(scope="module")
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    plain = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode()
+def pem() -> str:
+    return private_key()
 
 
 @pytest.fixture
@@ -51,17 +47,6 @@ def nobody(tmp_path: Path) -> dict[str, str]:
 
 def user(name: str) -> dict[str, str]:
     return {"type": "authorized_user", "client_id": "client", "client_secret": "hunter2", "refresh_token": name}
-
-
-def account(stub: GoogleStub, private_key: str) -> dict[str, str]:
-    return {
-        "type": "service_account",
-        "project_id": "p",
-        "private_key_id": "1",
-        "private_key": private_key,
-        "client_email": "modelfs@p.iam.gserviceaccount.com",
-        "token_uri": f"{stub.url}/token",
-    }
 
 
 def external(stub: GoogleStub, subject: Path) -> dict[str, Any]:
@@ -91,9 +76,9 @@ def found(environment: dict[str, str]) -> Tokens:
 
 
 def test_service_account_signs_for_a_token_to_read(
-    stub: GoogleStub, private_key: str, nobody: dict[str, str], tmp_path: Path
+    stub: GoogleStub, pem: str, nobody: dict[str, str], tmp_path: Path
 ) -> None:
-    key = write(tmp_path / "key.json", account(stub, private_key))
+    key = write(tmp_path / "key.json", service_account(stub, pem))
     token = found({**nobody, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})()
     assert (token.value, token.origin) == ("token-1", f"GOOGLE_APPLICATION_CREDENTIALS={key} (service_account)")
     (asked,) = stub.asked
@@ -207,9 +192,9 @@ def test_refusal_of_the_token_endpoint_is_ours_and_quotes_only_the_code(
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_token_endpoint_that_is_away_is_unavailable(private_key: str, nobody: dict[str, str], tmp_path: Path) -> None:
+def test_token_endpoint_that_is_away_is_unavailable(pem: str, nobody: dict[str, str], tmp_path: Path) -> None:
     with GoogleStub() as stub:
-        key = write(tmp_path / "key.json", account(stub, private_key))
+        key = write(tmp_path / "key.json", service_account(stub, pem))
     with pytest.raises(StoreUnavailableError, match="cannot be reached"):
         found({**nobody, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})()
 
