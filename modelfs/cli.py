@@ -211,6 +211,42 @@ def ls(
     show.tree(tree, recursive=recursive, long=long, as_json=as_json)
 
 
+@app.command()
+@with_settings(only_for_listing=True)
+def check(
+    target: Annotated[
+        str | None, typer.Argument(metavar="URL|MOUNTPOINT", envvar="MODELFS_URL", show_envvar=False)
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    refresh: Annotated[
+        str | None, typer.Option("--refresh", metavar="SECONDS", help="For the cost of listings.", show_default=False)
+    ] = None,
+    runtime_dir: RuntimeDir = None,
+    config: ConfigFile = None,
+    **flags: Any,
+) -> None:
+    """Try what a mount needs, or look at a living mount, and tell each finding in one line.
+
+    Exit status 0: all is well; 1: something is worth a look; 2: a mount would fail, or is in trouble.
+
+    \b
+    Examples:
+      modelfs check s3://bucket/models
+      modelfs check /mnt/models --json
+    """  # noqa: D301  the escape keeps the examples' lines apart
+    from modelfs import check as checks  # noqa: PLC0415  only this command needs them
+    from modelfs import show  # noqa: PLC0415
+
+    settings = _load({**flags, "refresh_s": refresh, "runtime_dir": runtime_dir}, config)
+    if not target:
+        raise UsageError("nothing to check is given. Write 'modelfs check URL' or 'modelfs check MOUNTPOINT'.")
+    with show.waiting(f"checking {target.partition('?')[0].rpartition('@')[2]}"):
+        lines = checks.check(target, settings)
+    show.check(lines, as_json=as_json)
+    raise typer.Exit(checks.exit_status(lines))
+
+
 def _load(flags: dict[str, Any], config: str | None) -> Config:
     settings, warnings = sources.load(flags={**flags, "config": config}, environment=os.environ)
     for warning in warnings:

@@ -164,6 +164,59 @@ class Config(BaseModel):
         Option("region", "NAME", "the name of a region, such as eu-central-1", "the SDK's", is_for_listing=True),
         Field(pattern=r"^[A-Za-z0-9-]{1,64}$", description="The region of an S3 bucket."),
     ] = None
+    endpoint_url: Annotated[
+        str | None,
+        Option("endpoint_url", "URL", "http://host:port or https://host:port", "the cloud's own", is_for_listing=True),
+        Field(
+            pattern=r"^(?i:https?)://[^/?#@\s]+/*$",
+            description="Where an S3 or Google Cloud store is, when the repository's URL does not say so itself. Wins"
+            " over `AWS_ENDPOINT_URL`.",
+        ),
+    ] = None
+    addressing_style: Annotated[
+        Literal["auto", "path", "virtual"],
+        Option("addressing_style", "STYLE", "auto, path or virtual", "auto", parse_lower, is_for_listing=True),
+        Field(
+            description="Where the bucket of an S3 store stands: in the host name (virtual) or in the path. auto is"
+            " virtual for AWS where the name allows it, and path for every other store.",
+        ),
+    ] = "auto"
+    sign_requests: Annotated[
+        bool,
+        Option("sign_request", "", "true or false", "true", parse_switch, is_for_listing=True),
+        Field(
+            description="Whether requests to S3 and Google Cloud carry credentials. `--no-sign-request` is anonymous"
+            " access.",
+        ),
+    ] = True
+    request_payer: Annotated[
+        bool,
+        Option("request_payer", "", "true or false", "false", parse_switch, is_for_listing=True),
+        Field(description="Whether the reader pays, which a requester-pays bucket of S3 asks for."),
+    ] = False
+    expected_bucket_owner: Annotated[
+        str | None,
+        Option("expected_bucket_owner", "ACCOUNT", "the 12 digits of an AWS account", "anyone", is_for_listing=True),
+        Field(
+            pattern=r"^[0-9]{12}$",
+            description="Which AWS account must own the S3 bucket. Another owner's bucket is refused.",
+        ),
+    ] = None
+    ca_bundle: Annotated[
+        str | None,
+        Option(
+            "ca_bundle",
+            "FILE",
+            "the path of a PEM file",
+            "the system's authorities",
+            parse_path,
+            is_for_listing=True,
+        ),
+        Field(
+            min_length=1,
+            description="Further certificate authorities to trust for https:// stores. Wins over `AWS_CA_BUNDLE`.",
+        ),
+    ] = None
     uid: Annotated[
         int | None,
         Option("uid", "N", "a numeric user id", "the mounting user"),

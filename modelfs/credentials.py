@@ -1,77 +1,78 @@
-"""Credentials: who modelfs is to a store, found in the order that Triton uses.
+"""Credentials of S3: who modelfs is to a store, found in the order that Triton uses.
 
-Law: the environment is read here (and in ``config``), from a mapping that is passed in, and nowhere else. A secret
-never gets into a message, a log line or a repr. A source is a callable that is asked anew for every request, so that a
-mount that lives for months follows rotated keys.
+Law: the environment is read in the ``credentials*`` and ``aws_*`` modules (and in ``config``), from a mapping that is
+passed in, and nowhere else. A secret never gets into a message, a log line or a repr. A source is a callable that is
+asked anew for every request, so that a mount that lives for months follows rotated keys.
 
-For S3: the keys of the environment win, and then botocore is not even imported (its session costs 0.3 s); else
-botocore's own chain (profiles, assumed roles, web identity, ECS, IMDS), which we do not write again; else anonymous.
-botocore reads the process's environment itself for what it finds there.
+The keys of the environment win, and then botocore is not even imported (its session costs 0.3 s); else botocore's own
+chain (profiles, assumed roles, web identity, containers, the metadata service), which we do not write again; else
+anonymous.
 """
 
+import datetime as dt
 import logging
-import os
-import pwd
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelfs.errors import AccessRefusedError, ModelfsError, StoreUnavailableError, UsageError
+from modelfs.aws_session import config_file, credentials_file, open_session, with_botocore
+from modelfs.credential_files import Stamp, stamp
+from modelfs.credentials_triton import VARIABLE, CredentialFile, Entry
+from modelfs.errors import ModelfsError, UsageError
 
 log = logging.getLogger(__name__)
 
-_REREAD_S = 60.0
-"""How long keys from a file are used before the file is read again: AWS's own providers rotate minutes ahead."""
+_KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+_RELOAD_S = 60.0
+"""How long keys that do not refresh themselves are used before their source is asked again, should no file tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3Keys:
-    """What signs requests to S3."""
+    """What signs requests to S3. ``origin`` says where it was found, for people; ``expires_at`` None is never."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+    origin: str = field(default="", compare=False)
+    expires_at: dt.datetime | None = field(default=None, compare=False)
 
 
 KeySource = Callable[[], S3Keys]
 """Returns the keys of now. Thread-safe; raises AccessRefusedError, or StoreUnavailableError where a retry may help."""
 
 
-def find_s3(environment: Mapping[str, str]) -> KeySource | None:
-    """Return the source of S3 keys, or None for anonymous access. May ask the network (IMDS) for a second.
+def find_s3(environment: Mapping[str, str], file: CredentialFile | None = None) -> KeySource | None:
+    """Return the source of S3 keys, or None for anonymous access. ``file`` is Triton's, where there is one.
 
-    Raises UsageError when a variable, profile or file is not as it must be.
+    May ask the network (the metadata service, a token endpoint) or run a credential_process, and so may block. Raises
+    UsageError when a variable, profile or file is not as it must be.
     """
+    if file is not None:
+        followed = FromFile(file, environment)
+        return followed if followed.found else None
     keys = _environment_keys(environment)
     if keys is not None:
         return lambda: keys
-    chain = Chain(lambda: _botocore_credentials(environment))
+    files = (config_file(environment), credentials_file(environment))
+    chain = Chain(lambda: with_botocore(lambda: _load(environment)), files=files)
     return chain if chain.found else None
 
 
-def find_s3_region(environment: Mapping[str, str]) -> str | None:
-    """Return the region that the environment or the AWS profile names, or None."""
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        if region := environment.get(name, "").strip():
-            return region
-    if not _config_file(environment).is_file():
-        return None  # and botocore's session need not be imported
-    region = _with_botocore(lambda: _session(environment).get_config_variable("region"))
-    return str(region) if region else None
-
-
-def find_ca_bundle(environment: Mapping[str, str]) -> Path | None:
-    """Return the file with further certificate authorities that ``AWS_CA_BUNDLE`` names, or None."""
-    name = environment.get("AWS_CA_BUNDLE", "").strip()
-    return Path(name) if name else None
+def _load(environment: Mapping[str, str]) -> Any:
+    session = open_session(environment)
+    chain = session.get_component("credential_provider")
+    chain.remove("env")  # the process's own, where ours is the mapping
+    return chain.load_credentials()
 
 
 def _environment_keys(environment: Mapping[str, str]) -> S3Keys | None:
     # keys never hold blanks, but those from a Kubernetes secret often end in a newline
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    names = _KEY_VARIABLES
     values = {name: environment.get(name, "").strip() for name in names}
     for name, value in values.items():
         if not (value.isascii() and value.isprintable()) or " " in value:
@@ -82,23 +83,28 @@ def _environment_keys(environment: Mapping[str, str]) -> S3Keys | None:
     for name, other in (names[:2], names[1::-1]):
         if not values[name]:
             raise UsageError(f"{other} is set but {name} is not: set both, or neither to use a profile or a role")
-    return S3Keys(key_id, secret, token or None)
+    return S3Keys(key_id, secret, token or None, origin="AWS_ACCESS_KEY_ID")
 
 
 class Chain:
-    """Asks botocore's credentials for their keys, and has them loaded again when they cannot refresh themselves.
+    """Asks botocore's credentials for their keys, and has them loaded again when their source may have changed.
 
-    Refreshable credentials (roles, IMDS, SSO) renew themselves when they are asked; those of a file do not, so the
-    chain is gone through again every minute. When that fails, the keys of before are used on.
+    Refreshable credentials (roles, the metadata service, SSO) renew themselves when they are asked. All are loaded anew
+    when one of ``files`` has changed, and those that cannot renew themselves every minute as well. When that fails, the
+    keys of before are used on.
     """
 
-    def __init__(self, load: Callable[[], Any], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, load: Callable[[], Any], *, files: Sequence[Path] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Load once. Raises UsageError or AccessRefusedError when that fails."""
         self._load = load
+        self._files = files
         self._clock = clock
         self._lock = threading.Lock()
-        self._credentials = load()
+        self._stamps = self._stamp()
         self._loaded_s = clock()
+        self._credentials = load()
 
     @property
     def found(self) -> bool:
@@ -108,58 +114,76 @@ class Chain:
     def __call__(self) -> S3Keys:
         """Return the keys of now; see KeySource."""
         with self._lock:  # one refresh at a time; whoever needs keys has to wait for it anyway
-            self._reread()
-            frozen = _with_botocore(self._credentials.get_frozen_credentials)
-        return S3Keys(frozen.access_key, frozen.secret_key, frozen.token)
+            self._reload()
+            credentials = self._credentials
+            frozen = with_botocore(credentials.get_frozen_credentials)
+        return S3Keys(
+            frozen.access_key,
+            frozen.secret_key,
+            frozen.token,
+            origin=str(getattr(credentials, "method", "")),
+            expires_at=getattr(credentials, "_expiry_time", None),  # botocore tells it nowhere else
+        )
 
-    def _reread(self) -> None:
-        if hasattr(self._credentials, "refresh_needed") or self._clock() - self._loaded_s < _REREAD_S:
+    def _reload(self) -> None:
+        stamps = self._stamp()
+        is_due = self._clock() - self._loaded_s >= _RELOAD_S and not hasattr(self._credentials, "refresh_needed")
+        if stamps == self._stamps and not is_due:
             return
+        self._stamps = stamps
         self._loaded_s = self._clock()
         try:
             self._credentials = self._load() or self._credentials
         except ModelfsError as error:
             log.warning("AWS credentials cannot be read again, going on with the old ones error=%s", error)
 
-
-def _botocore_credentials(environment: Mapping[str, str]) -> Any:
-    return _with_botocore(lambda: _session(environment).get_credentials())
-
-
-def _session(environment: Mapping[str, str]) -> Any:
-    import botocore.session  # noqa: PLC0415  0.3 s, which only a profile or a role should cost
-
-    session = botocore.session.Session(profile=environment.get("AWS_PROFILE") or None)
-    session.set_config_variable("config_file", str(_config_file(environment)))
-    if file := environment.get("AWS_SHARED_CREDENTIALS_FILE"):
-        session.set_config_variable("credentials_file", file)
-    return session
+    def _stamp(self) -> list[Stamp | None]:
+        return [stamp(file) for file in self._files]
 
 
-def _config_file(environment: Mapping[str, str]) -> Path:
-    if file := environment.get("AWS_CONFIG_FILE"):
-        return Path(os.path.expanduser(file))  # noqa: PTH111  as botocore does; Path's own raises for an unknown user
-    return Path(environment.get("HOME") or _home_of_user()) / ".aws/config"
+class FromFile:
+    """Follows the keys of an entry of Triton's credential file; see KeySource."""
+
+    def __init__(self, file: CredentialFile, environment: Mapping[str, str]) -> None:
+        """Find the keys that the entry leads to. Raises as ``find_s3`` does."""
+        self._file = file
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._entry = file()
+        self._source = find_s3(with_entry(environment, self._entry))
+
+    @property
+    def found(self) -> bool:
+        """Whether there are credentials at all."""
+        return self._source is not None
+
+    def __call__(self) -> S3Keys:
+        """Return the keys of now."""
+        with self._lock:
+            entry = self._file()
+            if entry is not self._entry:
+                self._entry = entry
+                try:
+                    self._source = find_s3(with_entry(self._environment, entry)) or self._source
+                except ModelfsError as error:
+                    log.warning("going on with the old credentials error=%s", error)
+            source = self._source
+        assert source is not None  # noqa: S101  nobody asks where nothing was found
+        keys = source()
+        return replace(keys, origin=f"{VARIABLE}={self._file.path}, entry {self._entry.name!r} ({keys.origin})")
 
 
-def _home_of_user() -> str:
-    """Return the home that the user database tells: systemd gives its services no HOME."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:  # a number without a name, as containers have
-        return "/"
-
-
-def _with_botocore(call: Callable[[], Any]) -> Any:
-    """Run ``call`` and turn what botocore raises into ours. botocore's messages name files and roles, no secrets."""
-    from botocore import exceptions  # noqa: PLC0415  imported only where botocore is in use already
-
-    try:
-        return call()
-    except (exceptions.ProfileNotFound, exceptions.ConfigParseError, exceptions.PartialCredentialsError) as error:
-        raise UsageError(f"the AWS profile cannot be used: {error}") from error
-    except (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.MetadataRetrievalError) as error:
-        raise StoreUnavailableError(f"AWS credentials cannot be had from their source now: {error}") from error
-    except (exceptions.BotoCoreError, exceptions.ClientError, RuntimeError) as error:
-        # RuntimeError is what botocore raises for credentials that stayed expired after a refresh
-        raise AccessRefusedError(f"AWS credentials cannot be had: {error}; check the profile or role") from error
+def with_entry(environment: Mapping[str, str], entry: Entry) -> dict[str, str]:
+    """Return ``environment`` with the identity of ``entry`` in place of its own. Raises UsageError for half a key."""
+    if bool(entry["key_id"]) != bool(entry["secret_key"]):
+        given, lacking = ("key_id", "secret_key") if entry["key_id"] else ("secret_key", "key_id")
+        raise UsageError(f"entry {entry.name!r} of {VARIABLE} has a {given} but no {lacking}: give both or none")
+    own = {name: value for name, value in environment.items() if name not in {*_KEY_VARIABLES, "AWS_PROFILE"}}
+    said = {
+        "AWS_ACCESS_KEY_ID": entry["key_id"],
+        "AWS_SECRET_ACCESS_KEY": entry["secret_key"],
+        "AWS_SESSION_TOKEN": entry["session_token"] if entry["key_id"] else "",
+        "AWS_PROFILE": entry["profile"],
+        "AWS_REGION": entry["region"],
+    }
+    return own | {name: value for name, value in said.items() if value}

@@ -4,14 +4,15 @@ Law: an engine is imported only when its location is used, since each costs star
 """
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
-from modelfs import credentials
+from modelfs import aws_settings, credentials, credentials_triton
 from modelfs.errors import UsageError
 from modelfs.location import Location
+from modelfs.proxies import proxy_for
+from modelfs.s3_address import AddressingStyle, Where
 from modelfs.store import Store
-
-_REGION = "us-east-1"
-"""What private stores take, and where AWS sends those who name no region."""
 
 
 def open_store(
@@ -22,11 +23,17 @@ def open_store(
     stall_timeout_s: float,
     max_connections: int,
     environment: Mapping[str, str],
+    endpoint_url: str | None = None,
+    addressing_style: AddressingStyle = "auto",
+    sign_requests: bool = True,
+    request_payer: bool = False,
+    expected_bucket_owner: str | None = None,
+    ca_bundle: str | None = None,
 ) -> Store:
     """Return the store of ``location``, with the credentials that the environment tells of.
 
-    Sends nothing to the store yet, but may ask a credential source for a second. ``stall_timeout_s`` is how long an
-    answer may make no progress. Raises UsageError when a setting is wrong or this version has no engine for it.
+    Sends nothing to the store yet, but may ask a credential source, and so may block. ``stall_timeout_s`` is how long
+    an answer may make no progress. Raises UsageError when a setting is wrong or this version has no engine for it.
     """
     if location.scheme == "file":
         from modelfs.store_local import LocalStore  # noqa: PLC0415  see the law
@@ -35,13 +42,51 @@ def open_store(
     if location.scheme == "s3":
         from modelfs.store_s3 import S3Store  # noqa: PLC0415  see the law
 
+        file = credentials_triton.find_file(location, environment) if sign_requests else None
+        aws = aws_settings.find(environment if file is None else credentials.with_entry(environment, file()))
+        style = addressing_style if addressing_style != "auto" else aws.addressing_style or "auto"
+        bundle = Path(ca_bundle) if ca_bundle else aws.ca_bundle
         return S3Store(
             location,
-            region=region or credentials.find_s3_region(environment) or _REGION,
-            keys=credentials.find_s3(environment),
+            where=Where(location.endpoint or endpoint_url or aws.endpoint_url, style, aws.use_dual_stack, aws.use_fips),
+            region=region or aws.region,
+            keys=credentials.find_s3(environment, file) if sign_requests else None,
             connect_timeout_s=connect_timeout_s,
             stall_timeout_s=stall_timeout_s,
             max_connections=max_connections,
-            ca_bundle=credentials.find_ca_bundle(environment),
+            ca_bundle=bundle,
+            proxy_for=partial(proxy_for, environment=environment),
+            request_payer=request_payer,
+            expected_bucket_owner=expected_bucket_owner,
+        )
+    if location.scheme == "as":
+        from modelfs.credentials_azure import find_azure  # noqa: PLC0415  see the law
+        from modelfs.store_azure import AzureStore  # noqa: PLC0415
+
+        return AzureStore(
+            location,
+            access=find_azure(location, environment, credentials_triton.find_file(location, environment)),
+            connect_timeout_s=connect_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+            max_connections=max_connections,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            proxy_for=partial(proxy_for, environment=environment),
+        )
+    if location.scheme == "gs":
+        from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
+        from modelfs.store_gcs import GCSStore  # noqa: PLC0415
+
+        entry = credentials_triton.find_file(location, environment) if sign_requests else None
+        path = None if entry is None else lambda: entry()["path"]
+        return GCSStore(
+            location,
+            endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
+            tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
+            billing_project=gcs.find_billing_project(environment),
+            connect_timeout_s=connect_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+            max_connections=max_connections,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            proxy_for=partial(proxy_for, environment=environment),
         )
     raise UsageError(f"{location.scheme}:// locations cannot be served by this version yet: use s3:// or a local path")

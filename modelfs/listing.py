@@ -3,13 +3,11 @@
 Law: what it returns is what a mount of the same URL and settings would show.
 """
 
-import os
-
 import trio
 
 from modelfs import location, tree
 from modelfs.config import Config
-from modelfs.engines import open_store
+from modelfs.opening import open_configured
 from modelfs.store import RetryPolicy, list_everything
 from modelfs.tree import Tree
 
@@ -18,16 +16,9 @@ _THREADS = 2
 
 def list_repository(url: str, config: Config) -> Tree:
     """Return the tree of ``url``. Raises a ModelfsError."""
-    store = open_store(
-        location.parse(url),
-        region=config.region,
-        connect_timeout_s=config.connect_timeout_s,
-        stall_timeout_s=config.stall_timeout_s,
-        max_connections=config.max_connections,
-        environment=os.environ,
-    )
 
     async def list_once() -> Tree:
+        store = await open_configured(location.parse(url), config)
         policy = RetryPolicy(deadline_s=config.mount_timeout_s)
         objects = await list_everything(store, policy=policy, limiter=trio.CapacityLimiter(_THREADS))
         return tree.build(objects, show_hidden=config.show_hidden)

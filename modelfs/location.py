@@ -5,13 +5,15 @@ reason works too. Parsing is pure. A wrong URL is one UsageError: what is wrong,
 error nor ``display`` ever shows a query string or user info, where people leave tokens and passwords.
 
 Triton takes keys as they are written: "%20" in an ``s3://`` URL is three characters of the key, and "?" and "#" are
-characters too. Only ``file://``, which Triton does not know, is percent-decoded (RFC 8089), and the query of ``as://``
-is a SAS token. Source: Triton's ``src/filesystem/implementations/{s3,gcs,as}.h``.
+characters too. Only ``file://`` and ``https://``, which Triton does not know, are percent-decoded (RFC 3986 and 8089).
+The query of an Azure URL is a SAS token; Triton drops it.
+Source: Triton's ``src/filesystem/implementations/{s3,gcs,as}.h``.
 """
 
 import re
 import urllib.parse
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from modelfs.errors import UsageError
@@ -24,10 +26,13 @@ FORMS = (
 )
 """What a URL may look like, for messages."""
 
+_AS_FORM = "as://account/container/path"
+_QUESTION = "\0"  # stands for a "?" of a decoded path, where no URL can have one
 _KEY_BYTES = 1024  # the longest key of S3, GCS and Azure
 _BUCKET = re.compile(r"[0-9A-Za-z._-]{1,255}")  # wider than AWS (3 to 63, no capitals): private stores and old buckets
 _HOST = re.compile(r"[0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
-_BLOB_HOST = re.compile(r"([0-9a-z]+)\.blob\.[0-9a-z.-]+")
+_AZURE_HOST = re.compile(r"([0-9a-z]+)((?:\.[0-9a-z-]+)?)\.(blob|dfs)(\.[0-9a-z.-]+)")  # one label for a zone or link
+_IP_ADDRESS = re.compile(r"[0-9.]+|\[.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,9 @@ class Location:
     """A parsed repository URL.
 
     ``prefix`` is an absolute path for ``file``; else the prefix of the keys, without slashes at its ends or in
-    doubles, and may be empty. ``bucket`` is a bucket or an Azure container, ``account`` an Azure account. ``endpoint``
-    is "http://host:port" where the URL names one. ``sas`` is an Azure token: a secret.
+    doubles, and may be empty. ``bucket`` is a bucket or an Azure container. ``endpoint`` is "http://host:port" where
+    the URL names one. ``account`` is an Azure account, empty where the endpoint is somebody's own domain for one; it
+    is the first folder of the endpoint unless it is its host's first name. ``sas`` is an Azure token: a secret.
     """
 
     scheme: Scheme
@@ -57,14 +63,29 @@ class Location:
         """
         if self.scheme == "file":
             return _printable(self.prefix)
-        host = (self.endpoint or "").removeprefix("http://")
         if self.scheme == "as":
-            parts = [(self.endpoint or self.account).removeprefix("https://"), self.bucket, self.prefix]
+            # a "?" of the prefix came from https://, encoded; as:// has a token behind it
+            parts = [*self._azure_service, self.bucket, self.prefix.replace("?", "%3F")]
         else:
-            parts = [host, self.bucket, self.prefix]
+            parts = [(self.endpoint or "").removeprefix("http://"), self.bucket, self.prefix]
         text = f"{self.scheme}://" + "/".join(part for part in parts if part)
         path, question, _ = text.partition("?")
         return _printable(path) + ("?***" if question or self.sas else "")
+
+    @property
+    def is_path_style(self) -> bool:
+        """Whether the account is the first folder of the endpoint, as emulators have it."""
+        host = (self.endpoint or "").partition("://")[2]
+        return bool(host and self.account) and not host.startswith(f"{self.account}.")
+
+    @property
+    def _azure_service(self) -> tuple[str, ...]:
+        """Return what stands before the container, in the form that means the same when it is parsed again."""
+        if self.endpoint is None:
+            return (self.account,)
+        protocol, _, host = self.endpoint.partition("://")
+        needs_no_protocol = protocol == _azure_protocol(host, "") and (not self.is_path_style or _is_emulator(host))
+        return (host if needs_no_protocol else self.endpoint, self.account if self.is_path_style else "")
 
 
 def parse(url: str) -> Location:
@@ -74,9 +95,9 @@ def parse(url: str) -> Location:
         return _local(url)
     scheme, separator, rest = url.partition("://")
     if separator:
-        for name, parser in (("file", _file), ("s3", _s3), ("gs", _gs), ("as", _as)):
-            if scheme.lower() == name:
-                return parser(rest)
+        parser = _PARSERS.get(scheme.lower())
+        if parser is not None:
+            return parser(rest)
         # what stands before "://" may be anything, so it is shown only where it looks like a scheme
         shown = f"{scheme}://" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,20}", scheme) else "this"
         raise UsageError(f"{shown} is not a kind of location that modelfs knows: write {FORMS}")
@@ -106,12 +127,17 @@ def _file(rest: str) -> Location:
         raise UsageError("a file:// URL needs an absolute path of this machine: write file:///path")
     if "?" in path or "#" in path:
         raise UsageError("a file:// URL has no query or fragment: write ? as %3F and # as %23, or write the plain path")
+    return _local("/" + _decoded(path, "file"))
+
+
+def _decoded(path: str, scheme: str) -> str:
     try:
         decoded = urllib.parse.unquote(path, errors="strict")
     except UnicodeDecodeError:
-        raise UsageError("the path of the file:// URL is not valid UTF-8 once decoded: write the plain path") from None
+        instead = "write the plain path" if scheme == "file" else "write it as as://account/container/path"
+        raise UsageError(f"the path of the {scheme}:// URL is not valid UTF-8 once decoded: {instead}") from None
     _check_characters(decoded)
-    return _local("/" + decoded)
+    return decoded
 
 
 def _s3(rest: str) -> Location:
@@ -135,21 +161,81 @@ def _gs(rest: str) -> Location:
 
 
 def _as(rest: str) -> Location:
+    """Read Triton's form, and hosts: a port, an address or a protocol makes it an emulator, with the account behind."""
     path, _, sas = rest.partition("?")
-    account, _, rest = path.partition("/")
-    container, _, prefix = rest.partition("/")
-    form = "as://account/container/path"
-    blob_host = _BLOB_HOST.fullmatch(account.lower())
-    if not blob_host and not re.fullmatch(r"[0-9A-Za-z_-]{1,63}", account):
-        raise UsageError(f"the account of an as:// URL is not letters and digits: write {form}")
-    return Location(
-        "as",
-        _prefix(prefix, "as"),
-        bucket=_bucket(container, form, "$"),  # $root and $web are containers
-        account=blob_host[1] if blob_host else account,
-        endpoint=f"https://{account.lower()}" if blob_host else None,
-        sas=sas.strip("\"'").removeprefix("?"),
-    )
+    said = re.match(r"(https?)://", path, re.IGNORECASE)
+    first, _, after = path[said.end() if said else 0 :].partition("/")
+    account, endpoint, is_path_style = _azure_service(first, said[1].lower() if said else "")
+    if is_path_style:
+        account, _, after = after.lstrip("/").partition("/")
+        _check_account(account)
+    container, _, prefix = after.lstrip("/").partition("/")
+    bucket = _bucket(container, _AS_FORM, "$")  # $root and $web are containers
+    return Location("as", _prefix(prefix, "as"), bucket, account, endpoint, sas=parse_azure_token(sas))
+
+
+def _az(rest: str) -> Location:
+    """Read what fsspec and Hadoop call Azure: the container before an @, or else as in as://."""
+    return _abfs(rest) if "@" in rest.partition("?")[0].partition("/")[0] else _as(rest)
+
+
+def _abfs(rest: str) -> Location:
+    form = "abfss://container@account.dfs.core.windows.net/path"
+    authority, slash, after = rest.partition("/")
+    authority, question, query = (authority, "", "") if slash else authority.partition("?")
+    container, _, host = authority.partition("@")
+    if not container or not _AZURE_HOST.fullmatch(host.lower()) or ":" in container:
+        raise UsageError(f"an abfs:// URL names a container and an account's host: write {form}")
+    return _as(f"{host}/{container}/{after}{question}{query}")
+
+
+def _https(rest: str) -> Location:
+    """Read what Azure's portal, azcopy and the Azure CLI print: a real URL, percent-encoded."""
+    address, question, sas = rest.partition("?")
+    host, _, path = address.partition("/")
+    if not _AZURE_HOST.fullmatch(host.lower().partition(":")[0]):
+        raise UsageError(f"https:// is a location only with the blob host of an Azure account: write {FORMS}")
+    if "#" in path:
+        raise UsageError("a location has no fragment: write # as %23 in an https:// URL")
+    decoded = _decoded(path, "https")
+    found = _as(f"https://{host}/{decoded.replace('?', _QUESTION)}{question}{sas}")
+    return replace(found, prefix=found.prefix.replace(_QUESTION, "?"))
+
+
+def _azure_service(first: str, protocol: str) -> tuple[str, str | None, bool]:
+    """Return the account, the endpoint, and whether the account stands behind the endpoint, from what stands first."""
+    host = first.lower()
+    bare = host.partition(":")[0]
+    if known := _AZURE_HOST.fullmatch(bare):
+        account, zone, _, domain = known.groups()
+        port = host[len(bare) :]
+        authority = f"{account}{zone}.blob{domain}{port}"
+        return account, _endpoint(protocol or _azure_protocol(authority, ""), authority, "as"), False
+    if protocol or _is_emulator(host):
+        return "", _endpoint(_azure_protocol(host, protocol), host, "as"), True
+    if "." in host and "@" not in host:
+        return "", _endpoint("https", host, "as"), False  # somebody's own domain for an account
+    _check_account(first)
+    return first, None, False
+
+
+def _is_emulator(host: str) -> bool:
+    return ("@" not in host and ":" in host) or bool(_IP_ADDRESS.fullmatch(host))
+
+
+def _azure_protocol(host: str, said: str) -> str:
+    """Return "http" for what only an emulator is, unless something else is said."""
+    return said or ("http" if _is_emulator(host) else "https")
+
+
+def _check_account(account: str) -> None:
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,63}", account):
+        raise UsageError(f"the account of an as:// URL is not letters and digits: write {_AS_FORM}")
+
+
+def parse_azure_token(text: str) -> str:
+    """Return a SAS token as people paste it without what they paste around it."""
+    return text.strip(" \"'").removeprefix("?").strip(" \"'")
 
 
 class _Authority(NamedTuple):
@@ -157,27 +243,27 @@ class _Authority(NamedTuple):
     port: int | None
 
 
-def _endpoint(protocol: str, text: str) -> str:
-    authority = _authority(text)
+def _endpoint(protocol: str, text: str, scheme: str = "s3") -> str:
+    authority = _authority(text, scheme)
     return f"{protocol}://{authority.host}" + (f":{authority.port}" if authority.port is not None else "")
 
 
-def _authority(text: str) -> _Authority:
+def _authority(text: str, scheme: str) -> _Authority:
+    form = "s3://host:port/bucket/path" if scheme == "s3" else "as://host:port/account/container/path"
     if "@" in text:
-        raise UsageError(
-            "an s3:// URL holds no user or password: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
-        )
+        instead = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if scheme == "s3" else "set AZURE_STORAGE_KEY"
+        raise UsageError(f"an {scheme}:// URL holds no user or password: {instead} instead")
     split = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::(.*))?", text)
     if not split or not _HOST.fullmatch(split[1]) or set(split[1]) <= {".", "-", "_"}:
         raise UsageError(
-            "the host of the s3:// URL is not a name or address: write s3://host:port/bucket/path, with an IPv6 "
-            "address in brackets as [::1]"
+            f"the host of the {scheme}:// URL is not a name or address: write {form}, with an IPv6 address in brackets "
+            "as [::1]"
         )
     if split[2] is None:
         return _Authority(split[1].lower(), None)
     port = int(split[2]) if re.fullmatch(r"[0-9]{1,5}", split[2]) else 0
     if not 1 <= port <= 65535:  # noqa: PLR2004  the range of TCP
-        raise UsageError("the port of the s3:// URL is not a number from 1 to 65535: write s3://host:port/bucket/path")
+        raise UsageError(f"the port of the {scheme}:// URL is not a number from 1 to 65535: write {form}")
     return _Authority(split[1].lower(), port)
 
 
@@ -214,3 +300,15 @@ def _printable(text: str) -> str:
     return "".join(
         char if char.isprintable() and char not in " ,\\\"'" else urllib.parse.quote(char, safe="") for char in text
     )
+
+
+_PARSERS: Mapping[str, Callable[[str], Location]] = {
+    "file": _file,
+    "s3": _s3,
+    "gs": _gs,
+    "as": _as,
+    "az": _az,
+    "abfs": _abfs,
+    "abfss": _abfs,
+    "https": _https,
+}

@@ -14,6 +14,9 @@ import stat
 import time
 from typing import IO
 
+_OURS = ("modelfs", "__main__")
+"""The loggers whose level is the configured one; a process's first module is called __main__."""
+
 LOG_BYTES = 4 * 1024 * 1024
 """A log is moved aside at this size, once: at most twice as much is ever kept."""
 
@@ -41,15 +44,24 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+def _may_be_told(record: logging.LogRecord) -> bool:
+    """Hold libraries to warnings, also one whose own logger somebody has turned up."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OURS
+
+
 def configure(*, level: str, form: str, stream: "IO[str] | RotatingLog | None" = None) -> None:
     """Send this process's log to ``stream`` (default: standard error). ``form`` is "text" or "json"."""
     handler: logging.Handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    handler.addFilter(_may_be_told)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # at "debug" it writes what it signs and what STS answers: session tokens and secret keys
-    logging.getLogger("botocore").setLevel(max(logging.INFO, root.level))
+    # Of libraries only warnings: at the debug level botocore logs session tokens and the answers of STS, and urllib3
+    # the queries of URLs, where SAS tokens are.
+    root.setLevel(logging.WARNING)
+    logging.getLogger("botocore").setLevel(logging.ERROR)  # it warns with tracebacks of what we report in one line
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level.upper())
 
 
 class RotatingLog:

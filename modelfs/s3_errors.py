@@ -47,6 +47,14 @@ _REGION = re.compile(rf"<Region>\s*({_REGION_NAME})\s*</Region>")
 _STATUS = re.compile(r"Server returned non-2xx status code: ([0-9]{3})\b")
 
 
+class WrongRegionError(StoreRefusedError):
+    """The bucket is in another region; ``region`` is which, or "" where the store does not say."""
+
+    def __init__(self, message: str, region: str = "") -> None:
+        super().__init__(message)
+        self.region = region
+
+
 class Refusal(NamedTuple):
     """An answer that is not a success: what an error is made of."""
 
@@ -84,6 +92,7 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
     elif status in {301, 302, 307, 308} or (region and status == 400):  # noqa: PLR2004
         named = f"the bucket is in region {region}: set AWS_REGION={region}"
         advice = named if region else "the region may be wrong: set AWS_REGION"
+        return WrongRegionError(f"{what}: the store answers {refusal}; {advice}", region)
     elif status == 404:  # noqa: PLR2004
         error = ObjectNotFoundError
         absent = "there is no such bucket; check its name, and the endpoint if it is not AWS"
@@ -98,7 +107,7 @@ _UNRESOLVED = "the store's host name cannot be resolved; check it in the URL"
 _UNCONNECTED = "the store cannot be connected to; check host and port, that it runs, and that this machine may reach it"
 _SILENT = "the store stopped answering; check the URL, and the network between"
 _MAY = "check the credentials, and that they may list the bucket (s3:ListBucket) and read it (s3:GetObject)"
-_UNTRUSTED = "the store's certificate is not trusted; name the file of its authority in AWS_CA_BUNDLE"
+_UNTRUSTED = "the store's certificate is not trusted; name the file of its authority with --ca-bundle or AWS_CA_BUNDLE"
 
 
 def from_obstore(error: Exception, *, what: str) -> ModelfsError:
@@ -111,6 +120,12 @@ def from_obstore(error: Exception, *, what: str) -> ModelfsError:
             return StoreUnavailableError(f"{what}: the answer is 404, without an S3 error code")
         if refusal.status not in _VERSION_GONE and refusal.code not in _NO_SUCH_OBJECT:
             return from_refusal(refusal, what=what)
+    return by_type(error, what=what)
+
+
+def by_type(error: Exception, *, what: str) -> ModelfsError:
+    """Return the error for what obstore raised, by its type and text alone: the same for every cloud."""
+    text = str(error)
     kind, reason = next(
         (kind, reason) for types, sign, kind, reason in _OBSTORE if isinstance(error, types) and sign in text
     )
@@ -144,7 +159,7 @@ _OBSTORE: tuple[tuple[tuple[type[Exception], ...], str, type[ModelfsError], str]
         StoreRefusedError,
         "the store's answer fits no read",
     ),
-    (_ANY, "Received redirect", StoreRefusedError, "the store redirects; the region may be wrong: set AWS_REGION"),
+    (_ANY, "Received redirect", WrongRegionError, "the store redirects; the region may be wrong: set AWS_REGION"),
     (
         _ANY,
         "CaUsedAsEndEntity",

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
+    from modelfs.check import Line
     from modelfs.tree import Tree
 from modelfs.mounts import Mount
 
@@ -66,6 +67,18 @@ def tree(shown: "Tree", *, recursive: bool, long: bool, as_json: bool) -> None:
         sys.stderr.write(f"modelfs: not shown: {printable(omission.key)}: {omission.reason}\n")
     if len(shown.omissions) > _OMISSIONS_SHOWN:
         sys.stderr.write(f"modelfs: {len(shown.omissions) - _OMISSIONS_SHOWN} more keys are not shown\n")
+
+
+def check(lines: "Sequence[Line]", *, as_json: bool) -> None:
+    """Print what a check found: a tick, a cross or a question mark, then the sentence."""
+    if as_json:
+        _print_json([asdict(line) for line in lines])
+        return
+    marks = {"good": "\u2713", "bad": "\u2717", "doubtful": "?", "known": " "}
+    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
+        marks |= {"good": "+", "bad": "x"}
+    for line in lines:
+        sys.stdout.write(f"{marks[line.verdict]} {line.topic:<12} {printable(' '.join(line.text.split()))}\n")
 
 
 def _walk(shown: "Tree", *, recursive: bool) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import trio
 
@@ -50,6 +50,24 @@ class Store(Protocol):
         no longer serves that version (replaced or deleted), CorruptAnswerError when the answer has another length,
         StoreUnavailableError on errors worth a retry, AccessRefusedError when the credentials are refused.
         """
+        ...
+
+
+class Facts(NamedTuple):
+    """What an engine knows of its store, for people. ``expires_at_s`` is Unix time; None is never, or unknown."""
+
+    endpoint: str
+    identity: str
+    region: str = ""
+    expires_at_s: float | None = None
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A Store that knows more than a folder does."""
+
+    def facts(self) -> Facts:
+        """Return what is known now. May ask a credential source, and raises what that raises."""
         ...
 
 

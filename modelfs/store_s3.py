@@ -3,38 +3,44 @@
 Law: a read is the bytes of one version or an error. The version is sent as ``If-Match``, and the answer's own ETag and
 size are compared as well, so that a store that ignores ``If-Match`` cannot mix two uploads.
 
-obstore (Rust) releases the GIL and gives its buffer away without a copy. Its own retries are off, and its time-out is
-for lack of progress: the one for a whole request would never let a slow link finish. It takes settings from the
-process's environment (AWS_ENDPOINT_URL_S3, AWS_SKIP_SIGNATURE …), so each that matters is set here, and it is told to
-use no proxy; seen to hold with those variables pointing nowhere.
+obstore (Rust) releases the GIL and gives its buffer away without a copy. Its own retries are off. It takes settings
+from the process's environment (AWS_ENDPOINT_URL_S3, AWS_SKIP_SIGNATURE …), so each that matters is set here and in
+``obstore_client``; seen to hold with those variables pointing nowhere.
 
 It cannot ask for a key with an ASCII control character, nor send one that is no UTF-8. Such keys are left out of
 listings, with a warning for each. Keys with empty, "." or ".." segments cannot be asked for either, but are listed as
 they are: the tree hides them by its own rule, so they are never read.
 """
 
+import logging
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
 import obstore.store
 
-from modelfs import __version__
+from modelfs import s3_address
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import KeySource
 from modelfs.errors import CorruptAnswerError, UsageError, VersionGoneError
 from modelfs.location import Location
-from modelfs.s3_errors import OBSTORE_ERRORS, from_obstore
+from modelfs.obstore_client import client_options
+from modelfs.s3_address import Address, Where
+from modelfs.s3_errors import OBSTORE_ERRORS, WrongRegionError, from_obstore
 from modelfs.s3_listing import Bucket, Lister, quoted
-from modelfs.store import Omissions, Page
+from modelfs.store import Facts, Omissions, Page
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential
 
-_NO_LIMIT = timedelta(days=365)
-_HOST_STYLE = re.compile(r"[0-9a-z][0-9a-z-]+")  # a dot would break the certificate, and capitals the host name
+log = logging.getLogger(__name__)
+
+FIRST_REGION = "us-east-1"
+"""What private stores take, and where AWS tells of the bucket's own region."""
+
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -45,59 +51,102 @@ class S3Store:
         self,
         location: Location,
         *,
-        region: str,
+        where: Where,
+        region: str | None,
         keys: KeySource | None,
         connect_timeout_s: float,
         stall_timeout_s: float,
         max_connections: int,
-        ca_bundle: Path | None,
+        ca_bundle: Path | None = None,
+        proxy_for: Callable[[str], str | None] = lambda _url: None,
+        request_payer: bool = False,
+        expected_bucket_owner: str | None = None,
     ) -> None:
-        """Connect to nothing yet. ``keys`` None is anonymous. Raises UsageError for an unreadable ``ca_bundle``."""
+        """Connect to nothing yet. ``keys`` None is anonymous; ``region`` None asks the store for it.
+
+        Raises UsageError for an unreadable ``ca_bundle``, and for a bucket that has no address.
+        """
+        self._location = location
         self._display = location.display
         self._prefix = f"{location.prefix}/" if location.prefix else ""
+        self._where = where
+        self._follows_region = region is None
         self._keys = keys
+        self._connect_timeout_s = connect_timeout_s
+        self._stall_timeout_s = stall_timeout_s
+        self._max_connections = max_connections
+        self._ca_bundle = ca_bundle
+        self._proxy_for = proxy_for
+        self._headers = {"x-amz-request-payer": "requester"} if request_payer else {}
+        if expected_bucket_owner is not None:
+            self._headers["x-amz-expected-bucket-owner"] = expected_bucket_owner
         self._omissions = Omissions()
-        host_style = location.endpoint is None and bool(_HOST_STYLE.fullmatch(location.bucket))
-        endpoint = location.endpoint or _aws(region, location.bucket if host_style else "")
-        url = endpoint if host_style else f"{endpoint}/{location.bucket}"
-        secure = url.startswith("https:")
+        self._connect(region or FIRST_REGION)
+
+    def _connect(self, region: str) -> None:
+        """Have requests go to ``region`` from now on."""
+        address = s3_address.resolve(self._location.bucket, region, self._where)
+        proxy = self._proxy_for(address.url)
+        ca_bundle = self._ca_bundle if address.is_secure else None
         self._lister = Lister(
-            Bucket(url, region, location.prefix, location.display),
-            keys=keys,
-            connect_timeout_s=connect_timeout_s,
-            stall_timeout_s=stall_timeout_s,
-            ca_bundle=ca_bundle if secure else None,
+            Bucket(address.url, region, self._location.prefix, self._display),
+            keys=self._keys,
+            connect_timeout_s=self._connect_timeout_s,
+            stall_timeout_s=self._stall_timeout_s,
+            ca_bundle=ca_bundle,
+            proxy=proxy,
+            headers=self._headers,
         )
+        client = client_options(
+            host=address.host,
+            secure=address.is_secure,
+            connect_timeout_s=self._connect_timeout_s,
+            stall_timeout_s=self._stall_timeout_s,
+            max_connections=self._max_connections,
+            ca_bundle=ca_bundle,
+            proxy=proxy,
+            headers=self._headers,
+        )
+        self._client = self._open_client(address, region, client)
+        self.region, self.endpoint = region, address.endpoint
+
+    def _open_client(self, address: Address, region: str, client: "ClientConfig") -> obstore.store.S3Store:
         config: S3Config = {
-            "endpoint": endpoint,
-            "aws_endpoint_url_s3": endpoint,
+            "endpoint": address.endpoint,
+            "aws_endpoint_url_s3": address.endpoint,
             "region": region,
-            "virtual_hosted_style_request": host_style,
-            "skip_signature": keys is None,
+            "virtual_hosted_style_request": address.is_host_style,
+            "skip_signature": self._keys is None,
             "s3_express": False,
-            "request_payer": False,
+            "request_payer": False,  # it is among the headers of every request
         }
-        client = _client(url, secure=secure, ca_bundle=ca_bundle)
-        client["connect_timeout"] = timedelta(seconds=connect_timeout_s)
-        client["read_timeout"] = timedelta(seconds=stall_timeout_s)
-        client["pool_max_idle_per_host"] = str(max_connections)
         try:
-            self._client = obstore.store.S3Store(
-                location.bucket,
+            return obstore.store.S3Store(
+                self._location.bucket,
                 config=config,
                 client_options=client,
                 retry_config={"max_retries": 0},
-                credential_provider=None if keys is None else self._credential,
+                credential_provider=None if self._keys is None else self._credential,
             )
         except OBSTORE_ERRORS as error:
             raise UsageError(
                 f"obstore cannot be set up for {self._display}; if this machine has no certificate authorities, "
-                f"install ca-certificates or name a file in AWS_CA_BUNDLE ({str(error).splitlines()[0]})"
-            ) from error
+                f"install ca-certificates or name a file with --ca-bundle ({_first_line(error)})"
+            ) from None  # a proxy's password may be in the text
 
     def list_page(self, token: str | None) -> Page:
-        """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning."""
-        page = self._lister.page(token)
+        """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning.
+
+        Where no region was given, the one that the store names is used from then on: one request more, once.
+        """
+        try:
+            page = self._lister.page(token)
+        except WrongRegionError as error:
+            if not self._follows_region or error.region in ("", self.region):
+                raise
+            log.info("the bucket is in another region display=%s region=%s", self._display, error.region)
+            self._connect(error.region)
+            page = self._lister.page(token)
         readable = [info for info in page.objects if not _UNREADABLE.search(info.key)]
         if len(readable) < len(page.objects):
             for info in page.objects:
@@ -129,6 +178,17 @@ class S3Store:
             raise CorruptAnswerError(f"{what}: the store gave {len(buffer)} bytes for {length}")
         return buffer
 
+    def facts(self) -> Facts:
+        """Return what is known now; see ``Telling``."""
+        keys = None if self._keys is None else self._keys()
+        expires_at = keys.expires_at if keys else None
+        return Facts(
+            endpoint=self.endpoint,
+            identity="none: requests are not signed" if keys is None else keys.origin,
+            region=self.region,
+            expires_at_s=None if expires_at is None else expires_at.timestamp(),
+        )
+
     def _credential(self) -> "S3Credential":
         """Give obstore the keys of now. Expired at once, so that it asks again for its next request."""
         assert self._keys is not None  # noqa: S101  obstore is given this method only with keys
@@ -141,37 +201,5 @@ class S3Store:
         }
 
 
-def _client(url: str, *, secure: bool, ca_bundle: Path | None) -> "ClientConfig":
-    """Return how obstore is to talk to the host of ``url``, without the caller's time-outs and limits."""
-    client: ClientConfig = {
-        "allow_http": not secure,
-        "timeout": _NO_LIMIT,
-        "user_agent": f"modelfs/{__version__}",
-        # naming a proxy is what keeps obstore from the environment's; this host is exempt, so none is used
-        "proxy_url": "http://127.0.0.1:9",
-        "proxy_excludes": _host(url),
-        # without TLS nothing is certified; and obstore would want authorities even so, where there are none
-        "allow_invalid_certificates": not secure,
-    }
-    if secure and ca_bundle is not None:
-        client["root_certificate"] = _read(ca_bundle)
-    return client
-
-
-def _aws(region: str, bucket: str) -> str:
-    """Return AWS's endpoint of a region, with the bucket in the host where there is one."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://{bucket}{'.' if bucket else ''}s3.{region}.{suffix}"
-
-
-def _host(url: str) -> str:
-    """Return the host of "scheme://host:port/…", an IPv6 address without its brackets."""
-    authority = url.partition("://")[2].partition("/")[0]
-    return re.sub(r":[0-9]+$", "", authority).strip("[]")
-
-
-def _read(ca_bundle: Path) -> bytes:
-    try:
-        return ca_bundle.read_bytes()
-    except OSError as error:
-        raise UsageError(f"AWS_CA_BUNDLE={ca_bundle} cannot be read: {error.strerror}") from error
+def _first_line(error: Exception) -> str:
+    return re.sub(r"//[^/@\s]*@", "//***@", str(error).partition("\n")[0])

@@ -15,6 +15,7 @@ import errno
 import json
 import logging
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -282,6 +283,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the plan, whose URL may hold a secret
     if options.status_fd is not None:
         os.set_inheritable(options.status_fd, False)  # noqa: FBT003  the standard library's signature
     command = options.worker_command or WORKER_COMMAND

@@ -32,7 +32,6 @@ from modelfs import control, kernel, location, logs, mounting, runtime
 from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache
 from modelfs.config import Config
-from modelfs.engines import open_store
 from modelfs.errors import (
     AccessRefusedError,
     ModelfsError,
@@ -40,6 +39,7 @@ from modelfs.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries
 from modelfs.streamer import Streamer
@@ -71,16 +71,8 @@ class Worker:
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
-        config = self._config
         try:
-            store = open_store(
-                location.parse(self._plan["url"]),
-                region=config.region,
-                connect_timeout_s=config.connect_timeout_s,
-                stall_timeout_s=config.stall_timeout_s,
-                max_connections=config.max_connections,
-                environment=os.environ,
-            )
+            store = await open_configured(location.parse(self._plan["url"]), self._config)
             await self._list_first(store)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)

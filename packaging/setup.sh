@@ -88,6 +88,29 @@ install_python_packages() { # KIND
     stamp "$kind" >"$file"
 }
 
+# Azure's emulator, from npm, checked against the hashes in packaging/azurite/package-lock.json; no scripts are run. The
+# tests that need it are skipped where it cannot be had.
+install_azurite() {
+    local folder=.cache/azurite lock=packaging/azurite/package-lock.json
+    if cmp --silent "$lock" "$folder/installed.lock"; then
+        return
+    fi
+    { command -v node && command -v npm; } >/dev/null || install_system_packages nodejs npm
+    say "installing Azurite into $folder, checked by hash"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp packaging/azurite/package.json "$lock" "$folder"
+    npm ci --prefix "$folder" --omit=dev --ignore-scripts --no-audit --no-fund >"$scratch/output" 2>&1 </dev/null &
+    child=$!
+    if wait "$child"; then
+        cp "$lock" "$folder/installed.lock"
+    else
+        tail -n 5 "$scratch/output" >&2
+        say "Azurite cannot be had: the tests of Azure will be skipped"
+        rm -rf "$folder"
+    fi
+}
+
 main() {
     local kind=${1:-quickstart}
     case $kind in
@@ -97,6 +120,7 @@ main() {
     esac
     make_virtual_environment
     install_python_packages "$kind"
+    [[ $kind != test ]] || install_azurite
 }
 
 mkdir -p .cache

@@ -14,7 +14,8 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from modelfs.credentials import Chain, S3Keys, find_ca_bundle, find_s3, find_s3_region
+from modelfs import aws_settings
+from modelfs.credentials import Chain, S3Keys, find_s3
 from modelfs.errors import AccessRefusedError, ModelfsError, StoreUnavailableError, UsageError
 
 FROM_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKENV", "AWS_SECRET_ACCESS_KEY": "hunter2"}
@@ -99,7 +100,7 @@ def test_profile_is_found_without_home_where_the_user_database_says(
     source = find_s3({"AWS_PROFILE": "two"})
     assert source is not None
     assert source().access_key_id == "AKFILE"
-    assert find_s3_region({"AWS_PROFILE": "two"}) == "eu-west-3"
+    assert aws_settings.find({"AWS_PROFILE": "two"}).region == "eu-west-3"
 
 
 def test_missing_profile_is_a_usage_error(home: Path) -> None:
@@ -126,9 +127,9 @@ def test_no_repr_holds_a_secret() -> None:
 
 def test_environments_keys_cost_no_botocore() -> None:
     program = (
-        "import sys; from modelfs import credentials; "
+        "import sys; from modelfs import aws_settings, credentials; "
         "credentials.find_s3({'AWS_ACCESS_KEY_ID': 'a', 'AWS_SECRET_ACCESS_KEY': 'b'})(); "
-        "credentials.find_s3_region({'HOME': '/nonexistent'}); "
+        "aws_settings.find({'HOME': '/nonexistent'}); "
         "sys.exit(any(name.startswith('botocore') for name in sys.modules))"
     )
     assert run([sys.executable, "-c", program], check=False).returncode == 0
@@ -236,16 +237,16 @@ def test_failing_refresh_is_one_of_our_errors(error: Exception, ours: type[Model
 
 def test_region_of_the_environment_wins(home: Path) -> None:
     (home / "config").write_text("[default]\nregion = eu-west-3\n[profile two]\nregion = eu-west-2\n")
-    assert find_s3_region({**files(home), "AWS_REGION": "r1", "AWS_DEFAULT_REGION": "r2"}) == "r1"
-    assert find_s3_region({**files(home), "AWS_DEFAULT_REGION": "r2"}) == "r2"
-    assert find_s3_region(files(home)) == "eu-west-3"
-    assert find_s3_region({**files(home), "AWS_PROFILE": "two"}) == "eu-west-2"
+    assert aws_settings.find({**files(home), "AWS_REGION": "r1", "AWS_DEFAULT_REGION": "r2"}).region == "r1"
+    assert aws_settings.find({**files(home), "AWS_DEFAULT_REGION": "r2"}).region == "r2"
+    assert aws_settings.find(files(home)).region == "eu-west-3"
+    assert aws_settings.find({**files(home), "AWS_PROFILE": "two"}).region == "eu-west-2"
 
 
 def test_region_may_be_unknown(home: Path) -> None:
-    assert find_s3_region(files(home)) is None
+    assert aws_settings.find(files(home)).region is None
 
 
 def test_authorities_are_those_of_the_variable() -> None:
-    assert find_ca_bundle({"AWS_CA_BUNDLE": "/x.pem"}) == Path("/x.pem")
-    assert find_ca_bundle({"AWS_CA_BUNDLE": ""}) is None
+    assert aws_settings.find({"AWS_CA_BUNDLE": "/x.pem"}).ca_bundle == Path("/x.pem")
+    assert aws_settings.find({"AWS_CA_BUNDLE": ""}).ca_bundle is None

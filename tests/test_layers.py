@@ -13,17 +13,27 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks"),
+    ("errors", "blocks", "answers"),
     ("location", "tree", "gate", "readahead"),
     # what is set, and who we are to a store
-    ("config", "credentials"),
-    ("sources",),
+    ("config", "credential_files", "proxies"),
+    ("sources", "aws_session", "credentials_triton"),
+    ("credentials", "aws_settings"),
+    ("azure_signing",),
+    ("azure_tokens",),
+    ("credentials_azure",),
     # the store and its engines
     ("store",),
     ("s3_errors",),
-    ("s3_listing",),
-    ("store_s3", "store_local"),
+    ("transport", "s3_address", "obstore_client"),
+    ("azure_errors", "gcs_errors"),
+    ("gcs_tokens",),
+    ("gcs_metadata", "google_files"),
+    ("credentials_gcs",),
+    ("s3_listing", "azure_listing", "gcs_listing"),
+    ("store_s3", "store_azure", "store_gcs", "store_local"),
     ("engines",),
+    ("opening",),
     # what is read, and what is shown
     ("cache", "view"),
     ("inodes", "streamer"),
@@ -34,6 +44,7 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing"),
+    ("check",),
     ("show", "cli_options"),
     ("cli",),
     ("__main__",),
@@ -45,9 +56,11 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
 
 ONLY_IN = {
     "pyfuse3": {"operations", "worker"},
-    "obstore": {"store_s3", "s3_errors"},
-    "botocore": {"credentials", "s3_listing"},
-    "urllib3": {"s3_listing", "s3_errors"},
+    "azure": {"azure_tokens"},
+    "obstore": {"store_s3", "store_gcs", "store_azure", "obstore_client", "s3_errors", "azure_errors"},
+    "google": {"google_files"},
+    "botocore": {"aws_session", "s3_address", "s3_listing"},
+    "urllib3": {"transport", "s3_errors", "google_files"},
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_options"},
     "rich": {"show"},
@@ -113,7 +126,7 @@ def test_library_is_known_only_where_it_belongs(library: str) -> None:
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
     users = {module for module in MODULES if "config" in ours(module)}
-    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing"}
+    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing", "opening", "check"}
 
 
 def test_asyncio_does_not_appear() -> None:

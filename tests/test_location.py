@@ -65,6 +65,61 @@ GOOD = {
     "as://acct.blob.core.windows.net/container/p": Location(
         "as", "p", "container", "acct", endpoint="https://acct.blob.core.windows.net"
     ),
+    "as://acct//container//p": Location("as", "p", "container", "acct"),
+    f'as://acct/container/p?"?{SAS}"': Location("as", "p", "container", "acct", sas=SAS),
+    f"AS://acct/container?? {SAS} ": Location("as", "", "container", "acct", sas=SAS),
+    # Azure elsewhere
+    "as://acct.blob.core.chinacloudapi.cn/c/p": Location(
+        "as", "p", "c", "acct", endpoint="https://acct.blob.core.chinacloudapi.cn"
+    ),
+    "as://acct.blob.core.usgovcloudapi.net/c": Location(
+        "as", "", "c", "acct", endpoint="https://acct.blob.core.usgovcloudapi.net"
+    ),
+    "as://acct.privatelink.blob.core.windows.net/c": Location(
+        "as", "", "c", "acct", endpoint="https://acct.privatelink.blob.core.windows.net"
+    ),
+    "as://acct.z12.blob.storage.azure.net/c": Location(
+        "as", "", "c", "acct", endpoint="https://acct.z12.blob.storage.azure.net"
+    ),
+    "as://ACCT.DFS.core.windows.net/c": Location("as", "", "c", "acct", endpoint="https://acct.blob.core.windows.net"),
+    "as://models.contoso.com/c/p": Location("as", "p", "c", endpoint="https://models.contoso.com"),
+    f"as://127.0.0.1:10000/devstoreaccount1/c/p?{SAS}": Location(
+        "as", "p", "c", "devstoreaccount1", endpoint="http://127.0.0.1:10000", sas=SAS
+    ),
+    "as://azurite:10000/devstoreaccount1/c": Location(
+        "as", "", "c", "devstoreaccount1", endpoint="http://azurite:10000"
+    ),
+    "as://[::1]:10000//devstoreaccount1//c": Location("as", "", "c", "devstoreaccount1", endpoint="http://[::1]:10000"),
+    "as://127.0.0.1/devstoreaccount1/c": Location("as", "", "c", "devstoreaccount1", endpoint="http://127.0.0.1"),
+    "as://https://azurite:10000/devstoreaccount1/c": Location(
+        "as", "", "c", "devstoreaccount1", endpoint="https://azurite:10000"
+    ),
+    "as://http://acct.blob.localhost:10000/c": Location(
+        "as", "", "c", "acct", endpoint="http://acct.blob.localhost:10000"
+    ),
+    # Azure as others call it
+    f"az://acct/container/path?{SAS}": Location("as", "path", "container", "acct", sas=SAS),
+    "az://c@acct.dfs.core.windows.net/p": Location(
+        "as", "p", "c", "acct", endpoint="https://acct.blob.core.windows.net"
+    ),
+    "abfs://c@acct.dfs.core.windows.net/p/q": Location(
+        "as", "p/q", "c", "acct", endpoint="https://acct.blob.core.windows.net"
+    ),
+    f"abfss://c@acct.dfs.core.windows.net?{SAS}": Location(
+        "as", "", "c", "acct", endpoint="https://acct.blob.core.windows.net", sas=SAS
+    ),
+    "abfss://c@acct.dfs.core.chinacloudapi.cn/p": Location(
+        "as", "p", "c", "acct", endpoint="https://acct.blob.core.chinacloudapi.cn"
+    ),
+    f"https://acct.blob.core.windows.net/container/a/b?{SAS}": Location(
+        "as", "a/b", "container", "acct", endpoint="https://acct.blob.core.windows.net", sas=SAS
+    ),
+    "https://acct.blob.core.windows.net:443/c": Location(
+        "as", "", "c", "acct", endpoint="https://acct.blob.core.windows.net:443"
+    ),
+    "https://acct.dfs.core.windows.net/c/a%20b/%C3%A9%3F": Location(
+        "as", "a b/é?", "c", "acct", endpoint="https://acct.blob.core.windows.net"
+    ),
 }
 BAD = {
     "": "the location is empty",
@@ -72,7 +127,13 @@ BAD = {
     "./models": "neither an absolute path nor a URL",
     "s3:/bucket/x": "neither an absolute path nor a URL",
     "me:hunter2@host/models?sig=hunter2": "'host/models' is neither",
-    "https://acct.blob.core.windows.net/c?sig=hunter2": "https:// is not a kind of location",
+    "https://host/models?sig=hunter2": "only with the blob host of an Azure account",
+    "https://me:hunter2@acct.blob.core.windows.net/c": "only with the blob host",
+    "https://acct.blob.core.windows.net/?sig=hunter2": "names no container",
+    "https://acct.blob.core.windows.net/c/x#y": "write # as %23",
+    "https://acct.blob.core.windows.net/c/%ff": "not valid UTF-8",
+    "https://acct.blob.core.windows.net/c/%00": "control character",
+    "https://acct.blob.core.windows.net/c/%2e%2e/x": "'.' or '..'",
     "hunter2 with a blank://x": "this is not a kind of location",
     "http://host/models": "http:// is not a kind of location",
     "/srv/a\nb": "control character",
@@ -111,6 +172,19 @@ BAD = {
     "as:///container/x": "letters and digits",
     f"as://me:hunter2@acct/container?{SAS}": "letters and digits",
     f"as://acct/?{SAS}": "names no container",
+    "as://me:hunter2@acct.blob.core.windows.net/c": "letters and digits",
+    "as://https://me:hunter2@host/acct/c": "AZURE_STORAGE_KEY",
+    "as://host:0/acct/c": "the port of the as:// URL",
+    "as://host:x/acct/c": "write as://host:port/account/container/path",
+    "as://host:1/": "letters and digits",
+    "as://host:1/acct": "names no container",
+    "as://https://": "the host of the as:// URL",
+    "as://acct/c/../x": "'.' or '..'",
+    "az://": "letters and digits",
+    "abfs://container/path": "write abfss://container@account.dfs.core.windows.net/path",
+    "abfs://c@account/path": "write abfss://",
+    "abfss://me:hunter2@acct.dfs.core.windows.net/c": "write abfss://",
+    "abfss://@acct.dfs.core.windows.net/c": "write abfss://",
 }
 
 
@@ -147,6 +221,12 @@ def test_bad_url_is_one_clear_sentence_without_a_secret(url: str) -> None:
         (f"as://acct/container/p?{SAS}", "as://acct/container/p?***"),
         (f"as://acct/container?{SAS}", "as://acct/container?***"),
         ("as://acct.blob.core.windows.net/c/p", "as://acct.blob.core.windows.net/c/p"),
+        (f"as://127.0.0.1:10000/acct/c/p?{SAS}", "as://127.0.0.1:10000/acct/c/p?***"),
+        ("as://https://azurite:10000/acct/c", "as://https://azurite:10000/acct/c"),
+        ("as://https://azurite/acct/c", "as://https://azurite/acct/c"),
+        ("as://models.contoso.com/c/p", "as://models.contoso.com/c/p"),
+        (f"abfss://c@acct.dfs.core.windows.net/p?{SAS}", "as://acct.blob.core.windows.net/c/p?***"),
+        ("https://acct.blob.core.windows.net/c/a%20b%3F", "as://acct.blob.core.windows.net/c/a%20b%3F"),
     ],
 )
 def test_display_is_the_url_without_secrets_and_blanks(url: str, shown: str) -> None:
@@ -157,8 +237,30 @@ def test_repr_hides_the_token() -> None:
     assert "hunter2" not in repr(parse(f"as://acct/container?{SAS}"))
 
 
+@pytest.mark.parametrize("url", GOOD)
+def test_display_means_the_same_place(url: str) -> None:
+    there, shown = GOOD[url], parse(GOOD[url].display)
+    if there.scheme != "file":
+        assert (shown.endpoint, shown.account, shown.bucket) == (there.endpoint, there.account, there.bucket)
+
+
 PIECES = st.one_of(
-    st.sampled_from(["s3://", "gs://", "as://", "file://", "http://", "https://", "bucket", "a.blob.core.x", "sig="]),
+    st.sampled_from(
+        [
+            "s3://",
+            "gs://",
+            "as://",
+            "az://",
+            "abfs://",
+            "c@",
+            "file://",
+            "http://",
+            "https://",
+            "bucket",
+            "a.blob.core.x",
+            "sig=",
+        ]
+    ),
     st.sampled_from([*"/?@:%.# \né", "//", "..", "[::1]", "9000"]),
     st.text(max_size=4),
 )

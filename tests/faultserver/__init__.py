@@ -1,6 +1,6 @@
 """A loopback object store of the project's own, with a request log and scripted faults. See ``server``."""
 
-from faultserver.auth import Keys
+from faultserver.auth import Bearer, Keys
 from faultserver.faults import (
     Excess,
     Fault,
@@ -22,6 +22,7 @@ from faultserver.server import FaultServer
 from faultserver.stamps import Stamped, stamped, write_stamped
 
 __all__ = [
+    "Bearer",
     "Excess",
     "Fault",
     "FaultServer",

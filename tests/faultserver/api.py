@@ -48,6 +48,14 @@ class Api:
         self._dialect = dialect
         self._uploads = writes.Uploads()
 
+    def understood(self, request: Request) -> Request:
+        """Return the request as the rest of the server knows it."""
+        return self._dialect.understood(request)
+
+    def refused(self, error: ApiError, request: Request) -> Answer:
+        """Return the answer to a request that was refused."""
+        return self._dialect.refused(error, request)
+
     def answer(self, request: Request) -> Answer:
         """Answer one request. Raises ApiError when it is refused."""
         if not request.bucket:
@@ -92,7 +100,7 @@ class Api:
 
     def _list(self, request: Request) -> Answer:
         query = request.query
-        if query["list-type"] != "2":
+        if query["list-type"] not in {"2", "json"}:
             raise ApiError(501, "NotImplemented", "Only version 2 of listings is spoken here.")
         start = _start(request)
         asked = query.get("max-keys", "1000")
@@ -105,6 +113,9 @@ class Api:
             start=start,
             max_keys=min(int(asked), 1000),
         )
+        answer = self._dialect.listed(page, request)
+        if answer is not None:
+            return answer
         by_url = query.get("encoding-type") == "url"
         name: Callable[[str], str] = _quoted if by_url else escaped
         parts = [f"<Name>{escaped(request.bucket)}</Name><Prefix>{name(query.get('prefix', ''))}</Prefix>"]

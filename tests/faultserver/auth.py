@@ -1,4 +1,4 @@
-"""Who may ask: one access key, and AWS signature version 4 checked against its secret.
+"""Who may ask: one access key, with AWS signature version 4 checked against its secret; or who has an OAuth token.
 
 Law: no signature is AccessDenied, another key id is InvalidAccessKeyId, a wrong secret is SignatureDoesNotMatch,
 another session token is InvalidToken: the answers that a user with wrong keys meets. The body's hash, the date and the
@@ -66,6 +66,21 @@ class Keys:
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
         return hmac.digest(key, to_sign.encode(), "sha256").hex()
+
+
+class Bearer:
+    """The OAuth tokens that are let in; a test may change them at any time."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = set(tokens)
+
+    def check(self, request: Request) -> None:
+        """Raise ApiError as GCS does unless the request carries one of the tokens."""
+        sent = request.headers.get("authorization")
+        if sent is None:
+            raise ApiError(401, "AuthenticationRequired", "Anonymous caller does not have access to the bucket.")
+        if sent.removeprefix("Bearer ") not in self.tokens:
+            raise ApiError(401, "AuthenticationRequired", "Invalid Credentials")
 
 
 def _pair(sent: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from faultserver.answers import Answer, ApiError, status_error
 from faultserver.api import Api, kind_of, page_of
-from faultserver.auth import Keys
+from faultserver.auth import Bearer, Keys
 from faultserver.faults import (
     Excess,
     Fault,
@@ -41,7 +41,7 @@ _PACED_S = 0.02  # a paced body is sent in pieces of this duration, so that a sl
 class Site:
     """What all connections of a server share. ``keys`` None lets everybody in."""
 
-    def __init__(self, api: Api, keys: Keys | None) -> None:
+    def __init__(self, api: Api, keys: Keys | Bearer | None) -> None:
         self.api = api
         self.keys = keys
         self.log = Log()
@@ -103,6 +103,7 @@ class Connection:
         if request is None:
             return False
         self._pass_black_hole()
+        request = self._site.api.understood(request)
         kind = kind_of(request)
         record = self._site.log.begin(
             method=request.method,
@@ -176,7 +177,7 @@ class Connection:
                 self._site.keys.check(request)
             return dressed(self._site.api.answer(bent(request, effects)), request, effects)
         except ApiError as error:
-            return error.answer(request.target)
+            return self._site.api.refused(error, request)
 
     def _send_body(self, answer: Answer, faults: Sequence[Fault]) -> None:
         cuts = sorted(

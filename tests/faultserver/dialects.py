@@ -1,4 +1,4 @@
-"""What differs between S3 and GCS's XML API.
+"""What differs between S3 and GCS.
 
 Law: S3 pins a read by ETag (``If-Match``, else 412), GCS by generation (``?generation=``, else 404). The GCS dialect
 ignores ``If-Match``, as seen on a server of that API, so a client that relies on it there is caught.
@@ -6,13 +6,27 @@ ignores ``If-Match``, as seen on a server of that API, so a client that relies o
 
 from typing import Protocol
 
-from faultserver.answers import ApiError
+from faultserver import gcs_json
+from faultserver.answers import Answer, ApiError
+from faultserver.listing import Page
 from faultserver.objects import StoredObject
 from faultserver.wire import Request
 
 
 class Dialect(Protocol):
-    """The headers, conditions and listing fields of one cloud."""
+    """The requests, headers, conditions, listings and errors of one cloud."""
+
+    def understood(self, request: Request) -> Request:
+        """Return the request in the words of S3, where the cloud has others for the same."""
+        ...
+
+    def listed(self, page: Page, request: Request) -> Answer | None:
+        """Return a page of a listing, or None where it is told as S3 tells it."""
+        ...
+
+    def refused(self, error: ApiError, request: Request) -> Answer:
+        """Return an error as the cloud tells it."""
+        ...
 
     def headers(self, found: StoredObject) -> list[tuple[str, str]]:
         """Return what GET, HEAD and PUT say of the object beyond the common headers."""
@@ -29,6 +43,18 @@ class Dialect(Protocol):
 
 class S3:
     """Amazon S3."""
+
+    def understood(self, request: Request) -> Request:
+        """Return the request as it is."""
+        return request
+
+    def listed(self, page: Page, request: Request) -> None:
+        """Leave it to the common form."""
+        del page, request
+
+    def refused(self, error: ApiError, request: Request) -> Answer:
+        """Return the error as XML."""
+        return error.answer(request.target)
 
     def headers(self, found: StoredObject) -> list[tuple[str, str]]:
         """Nothing beyond the common headers."""
@@ -48,7 +74,19 @@ class S3:
 
 
 class Gcs:
-    """Google Cloud Storage, XML API."""
+    """Google Cloud Storage: the XML API, and listings also by the JSON API."""
+
+    def understood(self, request: Request) -> Request:
+        """Know a listing of the JSON API."""
+        return gcs_json.understood(request)
+
+    def listed(self, page: Page, request: Request) -> Answer | None:
+        """Answer in the API that was asked."""
+        return gcs_json.listed(page, request.bucket) if gcs_json.is_spoken(request) else None
+
+    def refused(self, error: ApiError, request: Request) -> Answer:
+        """Answer in the API that was asked."""
+        return gcs_json.refused(error) if gcs_json.is_spoken(request) else error.answer(request.target)
 
     def headers(self, found: StoredObject) -> list[tuple[str, str]]:
         """Return generation, stored length, and the MD5 where it is at hand."""

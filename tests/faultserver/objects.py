@@ -71,7 +71,10 @@ def opened(body: Body) -> Iterator[Source]:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One version of one key. ``etag`` has its quotes; ``md5`` is base64, and None where it would cost a long read."""
+    """One version of one key. ``etag`` has its quotes; ``md5`` is base64, and None where it would cost a long read.
+
+    ``mtime_ns`` moves when metadata change, ``created_ns`` never does.
+    """
 
     key: str
     body: Body
@@ -80,6 +83,7 @@ class StoredObject:
     generation: int
     mtime_ns: int
     md5: str | None
+    created_ns: int
 
 
 class Objects:
@@ -115,6 +119,7 @@ class Objects:
         digest = (
             base64.b64encode(md5(body, usedforsecurity=False).digest()).decode() if isinstance(body, bytes) else None
         )
+        now_ns = time.time_ns() if mtime_ns is None else mtime_ns
         with self._lock:
             self._generation += 1
             made = StoredObject(
@@ -123,8 +128,9 @@ class Objects:
                 size=size,
                 etag=etag or _etag(self._generation),
                 generation=self._generation,
-                mtime_ns=time.time_ns() if mtime_ns is None else mtime_ns,
+                mtime_ns=now_ns,
                 md5=digest,
+                created_ns=now_ns,
             )
             self._buckets[bucket][key] = made
             self._listings.pop(bucket, None)

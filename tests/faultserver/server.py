@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from faultserver.api import Api
-from faultserver.auth import Keys
+from faultserver.auth import Bearer, Keys
 from faultserver.connection import Connection, Site
 from faultserver.dialects import S3, Gcs
 from faultserver.faults import Fault
@@ -38,7 +38,9 @@ class FaultServer:
             assert len(server.requests(kind="get")) == 3
     """
 
-    def __init__(self, dialect: Literal["s3", "gcs"] = "s3", *, keys: Keys | None = None, port: int = 0) -> None:
+    def __init__(
+        self, dialect: Literal["s3", "gcs"] = "s3", *, keys: Keys | Bearer | None = None, port: int = 0
+    ) -> None:
         self._objects = Objects()
         self._site = Site(Api(self._objects, S3() if dialect == "s3" else Gcs()), keys)
         self._wanted_port = port

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faultserver import FaultServer
+from faultserver import Bearer, FaultServer
+from google_stub import GoogleStub
+from stores.azure_venues import KINDS, AzuriteVenue, Kind
+from stores.azurite import Azurite, azurite
+from stores.fake_gcs import fake_gcs_program, fake_gcs_server
+from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue
 from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, moto_server
 
 _bucket_numbers = itertools.count()
@@ -34,23 +39,54 @@ def fault_venue() -> Iterator[FaultVenue]:
         yield FaultVenue(server)
 
 
-@pytest.fixture(params=["local", "fault server", "moto"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "local":
-        return LocalVenue(tmp_path)
-    if request.param == "moto":
-        return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
-    venue: FaultVenue = request.getfixturevalue("fault_venue")
-    return venue
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[str]:
+    program = fake_gcs_program()
+    if program is None:
+        pytest.skip("there is no fake-gcs-server for this machine")
+    with fake_gcs_server(program) as url:
+        yield url
 
 
-@pytest.fixture(params=["memory", "local", "fault server", "moto"])
-def venue(request: pytest.FixtureRequest, tmp_path: Path) -> Venue:
-    if request.param == "memory":
-        return MemoryVenue()
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+_AZURITE: dict[str, Kind] = {f"Azurite, {kind}": kind for kind in KINDS}
+
+
+@pytest.fixture
+def gcs_venue() -> Iterator[GcsFaultVenue]:
+    with GoogleStub() as stub, FaultServer("gcs", keys=Bearer("token-1", "token-2", "token-3")) as server:
+        yield GcsFaultVenue(server, stub)
+
+
+_PLACES = ("local", "fault server", "moto", "gcs fault server", "fake-gcs-server", *_AZURITE)
+
+
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if kind := _AZURITE.get(request.param):
+        return AzuriteVenue(request.getfixturevalue("azurite_server"), kind)
+    if request.param == "gcs fault server":
+        gcs: GcsFaultVenue = request.getfixturevalue("gcs_venue")
+        return gcs
+    if request.param == "fake-gcs-server":
+        return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
     if request.param == "local":
         return LocalVenue(tmp_path)
     if request.param == "moto":
         return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
     faulty: FaultVenue = request.getfixturevalue("fault_venue")
     return faulty
+
+
+@pytest.fixture(params=_PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return _place(request, tmp_path)
+
+
+@pytest.fixture(params=["memory", *_PLACES])
+def venue(request: pytest.FixtureRequest, tmp_path: Path) -> Venue:
+    return MemoryVenue() if request.param == "memory" else _place(request, tmp_path)

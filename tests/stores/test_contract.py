@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from stores.azure_venues import AzuriteVenue
 from stores.venues import Place, Venue
 
 from modelfs.blocks import ObjectInfo
@@ -100,6 +101,8 @@ def test_folder_marker_keeps_its_slash(venue: Venue) -> None:
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_name_is_listed_and_read_as_it_is(venue: Venue, name: str) -> None:
+    if "\\" in name and isinstance(venue, AzuriteVenue):
+        pytest.skip("Azure writes a backslash of a name as a slash")
     venue.put(f"m/{name}", name.encode())
     found = listed(venue.store)
     assert found.keys() == {f"m/{name}"}

@@ -14,7 +14,15 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.s3_errors import OBSTORE_ERRORS, URLLIB3_ERRORS, Refusal, from_obstore, from_refusal, from_urllib3
+from modelfs.s3_errors import (
+    OBSTORE_ERRORS,
+    URLLIB3_ERRORS,
+    Refusal,
+    WrongRegionError,
+    from_obstore,
+    from_refusal,
+    from_urllib3,
+)
 
 OBSTORE = {
     "AlreadyExistsError": StoreRefusedError,
@@ -127,7 +135,7 @@ def test_wrapped_error_is_told_by_what_it_wraps(error: Exception, ours: type[Mod
     [
         ("InvalidCertificate( UnknownIssuer )", StoreRefusedError, "AWS_CA_BUNDLE"),
         ("InvalidCertificate( Other( OtherError( CaUsedAsEndEntity ) ) )", StoreRefusedError, "CA:FALSE"),
-        ("Received redirect without LOCATION", StoreRefusedError, "AWS_REGION"),
+        ("Received redirect without LOCATION", WrongRegionError, "AWS_REGION"),
         ("source: UnexpectedRange { expected: 10..20, actual: 10..15 }", CorruptAnswerError, "not the range"),
         ("ConnectError( dns error )", StoreUnavailableError, "cannot be resolved"),
         ("kind: Timeout", StoreUnavailableError, "stopped answering"),

@@ -36,9 +36,9 @@ from modelfs.errors import (
     ObjectNotFoundError,
     StoreRefusedError,
     StoreUnavailableError,
-    UsageError,
     VersionGoneError,
 )
+from modelfs.s3_errors import WrongRegionError
 from modelfs.store import Store
 
 STALL_S = 1.0
@@ -58,7 +58,7 @@ UNAVAILABLE = [
     (Status(400, "ExpiredToken"), AccessRefusedError),
     (Status(401), AccessRefusedError),
     (Status(403, "InvalidObjectState"), ObjectArchivedError),
-    (Status(301, "PermanentRedirect"), StoreRefusedError),
+    (Status(301, "PermanentRedirect"), WrongRegionError),
     (Status(400, "InvalidRequest"), StoreRefusedError),
     (Status(405, "MethodNotAllowed"), StoreRefusedError),
     (Status(501, "NotImplemented"), StoreRefusedError),
@@ -255,7 +255,7 @@ def test_wrong_keys_are_refused_with_what_to_do(
 def test_wrong_region_is_answered_with_the_right_one(answer: Canned) -> None:
     with canned(answer) as url:
         store = open_url(f"s3://{url}/bkt")
-        assert "set AWS_REGION=eu-west-3" in fails(lambda: store.list_page(None), StoreRefusedError)
+        assert "set AWS_REGION=eu-west-3" in fails(lambda: store.list_page(None), WrongRegionError)
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,3 @@ def test_https_to_a_plain_http_port_says_so() -> None:
     with canned(Canned(400, "")) as url:
         store = open_url(f"s3://{url.replace('http', 'https')}/bkt")
         assert "http:// perhaps" in fails(lambda: store.list_page(None), StoreUnavailableError)
-
-
-@pytest.mark.parametrize("scheme", ["gs://bucket/x", "as://acct/container"])
-def test_location_without_an_engine_is_a_usage_error(scheme: str) -> None:
-    assert "cannot be served by this version yet" in fails(lambda: open_url(scheme), UsageError)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelfs.answers import SenselessError, parse_date_ns
 from modelfs.blocks import ObjectInfo
-from modelfs.s3_listing import _SenselessError, parse_date_ns, parse_page
+from modelfs.s3_listing import parse_page
 from modelfs.store import Page
 
 NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
@@ -109,20 +110,20 @@ def test_etag_has_its_quotes_also_where_the_store_leaves_them_out() -> None:
     ],
 )
 def test_anything_else_is_senseless(body: bytes) -> None:
-    with pytest.raises(_SenselessError):
+    with pytest.raises(SenselessError):
         parse_page(body, prefix="repo/")
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_body_raises_anything_else(body: bytes) -> None:
-    with pytest.raises(_SenselessError):
+    with pytest.raises(SenselessError):
         parse_page(body, prefix="")
 
 
 @given(st.integers(0, 1000))
 def test_listing_cut_anywhere_is_senseless(cut: int) -> None:
     whole = listing(entry(), entry("repo/y"))
-    with pytest.raises(_SenselessError):
+    with pytest.raises(SenselessError):
         parse_page(whole[: cut % len(whole)], prefix="repo/")
 
 

@@ -14,8 +14,9 @@ from modelfs.blocks import ObjectInfo
 from modelfs.credentials import S3Keys
 from modelfs.errors import ModelfsError, StoreRefusedError, UsageError, VersionGoneError
 from modelfs.location import parse
+from modelfs.s3_address import Where
 from modelfs.store import Store
-from modelfs.store_s3 import S3Store, _aws, _host
+from modelfs.store_s3 import S3Store
 
 CONTROL = [*map(chr, range(0x20)), "\x7f"]
 SEGMENTS = ["a//b", "/lead", "./x", "a/./b", "a/../b", "..", "a//"]
@@ -140,6 +141,7 @@ def test_rotated_keys_are_used_by_the_next_request(fault_venue: FaultVenue) -> N
     now = [S3Keys("AKIDEXAMPLE", "wrong", "token/+=")]
     store = S3Store(
         parse(f"s3://{fault_venue.server.url}/bkt/repo"),
+        where=Where(fault_venue.server.url),
         region="eu-west-3",
         keys=lambda: now[0],
         connect_timeout_s=1,
@@ -154,27 +156,6 @@ def test_rotated_keys_are_used_by_the_next_request(fault_venue: FaultVenue) -> N
             call()
         now[0] = S3Keys("AKIDEXAMPLE", ENVIRONMENT["AWS_SECRET_ACCESS_KEY"], "token/+=")
         call()
-
-
-# -- addresses
-
-
-def test_addresses_are_awss_own() -> None:
-    assert _aws("eu-west-3", "bkt") == "https://bkt.s3.eu-west-3.amazonaws.com"
-    assert _aws("cn-north-1", "") == "https://s3.cn-north-1.amazonaws.com.cn"
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("http://127.0.0.1:9000/bkt", "127.0.0.1"),
-        ("https://s3.example.org", "s3.example.org"),
-        ("http://[::1]:9000/bkt", "::1"),
-        ("http://[::1]", "::1"),
-    ],
-)
-def test_host_of_an_address(url: str, host: str) -> None:
-    assert _host(url) == host
 
 
 # -- TLS
@@ -242,5 +223,5 @@ def test_unusable_bundle_is_a_usage_error(tmp_path: Path, text: str | None) -> N
     bundle = tmp_path / "bundle.pem"
     if text is not None:
         bundle.write_text(text)
-    with pytest.raises(UsageError, match=r"AWS_CA_BUNDLE=.*bundle\.pem"):
+    with pytest.raises(UsageError, match=r"CA bundle .*bundle\.pem"):
         open_url("s3://https://127.0.0.1:9/bkt", environment={**ENVIRONMENT, "AWS_CA_BUNDLE": str(bundle)})

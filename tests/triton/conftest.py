@@ -8,6 +8,7 @@ import models
 import pytest
 import tritonserver
 from embedded_s3 import EmbeddedS3
+from stores.fake_gcs import FakeGcsBucket, fake_gcs_program, fake_gcs_server
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 
@@ -35,6 +36,21 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     models.make(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator(examples: Path) -> Iterator[str]:
+    """Run fake-gcs-server with the example models at gs://models/triton/examples, and return its address."""
+    program = fake_gcs_program()
+    if program is None:
+        pytest.skip("there is no fake-gcs-server for this machine")
+    with fake_gcs_server(program) as url:
+        bucket = FakeGcsBucket(url, "models")
+        for path in sorted(path for path in examples.rglob("*") if path.is_file()):
+            bucket.upload(f"triton/examples/{path.relative_to(examples).as_posix()}", path.read_bytes())
+        for folder in sorted(path for path in examples.rglob("*") if path.is_dir() and not any(path.iterdir())):
+            bucket.upload(f"triton/examples/{folder.relative_to(examples).as_posix()}/", b"")
+        yield url
 
 
 @pytest.fixture(scope="session")

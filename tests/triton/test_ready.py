@@ -1,4 +1,4 @@
-"""A stock Triton serves its eight example models through a mount: of S3 over HTTP and of a folder, in each mode."""
+"""A stock Triton serves its eight example models through a mount: of S3 over HTTP, GCS and a folder, in each mode."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +12,21 @@ from tritonserver import Mode, TritonServer
 START_S = 240.0
 
 
-@pytest.fixture(scope="module", params=["s3", "folder"])
-def mount(
-    request: pytest.FixtureRequest, examples: Path, s3_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mount]:
-    """Mount the example repository from one of its two homes."""
-    url = s3_url if request.param == "s3" else str(examples)
-    keys = {"AWS_ACCESS_KEY_ID": embedded_s3.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": embedded_s3.SECRET_KEY}
-    with mounted(url, tmp_path_factory.mktemp(request.param), AWS_DEFAULT_REGION=embedded_s3.REGION, **keys) as mount:
+@pytest.fixture(scope="module", params=["s3", "gcs", "folder"])
+def mount(request: pytest.FixtureRequest, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """Mount the example repository from one of its homes."""
+    url, environment = str(examples), {}
+    if request.param == "s3":
+        url = request.getfixturevalue("s3_url")
+        environment = {
+            "AWS_ACCESS_KEY_ID": embedded_s3.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": embedded_s3.SECRET_KEY,
+            "AWS_DEFAULT_REGION": embedded_s3.REGION,
+        }
+    elif request.param == "gcs":
+        url = "gs://models/triton/examples"
+        environment = {"STORAGE_EMULATOR_HOST": request.getfixturevalue("gcs_emulator")}
+    with mounted(url, tmp_path_factory.mktemp(request.param), **environment) as mount:
         yield mount
 
 

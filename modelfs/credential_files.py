@@ -1,0 +1,42 @@
+"""Files with credentials: whether they may be trusted, and whether they have changed.
+
+Law: symbolic links are followed, since Kubernetes swaps the link to a folder when a secret changes. root does not take
+credentials from a file that others can write: they would choose who root is, and a profile may name a program to run.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from modelfs.errors import UsageError
+
+
+class Stamp(NamedTuple):
+    """What differs after a file was rewritten or its link swapped."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Return the stamp of what ``path`` leads to now, or None where nothing can be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def check_writers(path: Path) -> None:
+    """Raise UsageError when we are root and others can write ``path``. An absent file is no concern of ours."""
+    if os.geteuid() != 0:
+        return
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if stat.S_ISREG(mode) and mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UsageError(f"others can write the credential file {path}: forbid it with 'chmod go-w {path}'")

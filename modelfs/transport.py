@@ -1,0 +1,121 @@
+"""Plain GETs over urllib3: what listings are asked for with.
+
+Law: one request, one try, one bounded answer. What urllib3 raises becomes ours; what a status means is for the caller,
+who knows the store's dialect.
+
+Redirects are not followed: the headers hold credentials, which another host must not see.
+"""
+
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import urllib3
+
+from modelfs import __version__
+from modelfs.errors import CorruptAnswerError, UsageError
+from modelfs.s3_errors import URLLIB3_ERRORS, from_urllib3
+
+OK = 200
+
+_BODY_BYTES = 16 * 1024 * 1024
+"""More than 1,000 keys can be: 1,024 bytes each, three characters for a byte, and some 400 bytes of fields: 3.5 MB."""
+
+_ERROR_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
+_DRIP_BYTES_PER_S = 1024
+
+
+class Reply(NamedTuple):
+    """A whole answer; of one that is no success, at most the first 64 KiB of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """A pool of connections to one store. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        secure: bool,
+        connect_timeout_s: float,
+        stall_timeout_s: float,
+        ca_bundle: Path | None,
+        proxy: str | None = None,
+    ) -> None:
+        """Connect to nothing yet. Raises UsageError for an unreadable ``ca_bundle``.
+
+        ``proxy`` is "scheme://user:password@host:port", the user where there is one.
+        """
+        self._stall_timeout_s = stall_timeout_s
+        # no retry of urllib3's own; the read time-out is for each receive, so it is lack of progress
+        options: dict[str, Any] = {
+            "timeout": urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
+            "retries": False,
+            "maxsize": 4,  # a refresh, and looks at single models beside it
+            "ssl_context": _trust(ca_bundle) if secure else None,
+        }
+        self._pool = urllib3.PoolManager(**options) if proxy is None else _through(proxy, options)
+
+    def get(self, url: str, headers: Mapping[str, str], *, what: str) -> Reply:
+        """Ask once. ``what`` begins the sentence of an error: "cannot list s3://b"."""
+        try:
+            answer = self._pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
+            try:
+                body = self._body(answer, most=_BODY_BYTES if answer.status == OK else _ERROR_BYTES)
+            except BaseException:
+                answer.close()
+                raise
+        except URLLIB3_ERRORS as error:
+            raise from_urllib3(error, what=what) from error
+        if answer.status != OK:
+            answer.close()  # what is left of it would be taken for the next answer
+            return Reply(answer.status, answer.headers, body)
+        if len(body) > _BODY_BYTES:
+            answer.close()
+            raise CorruptAnswerError(f"{what}: the store's answer is longer than any listing")
+        answer.release_conn()
+        return Reply(answer.status, answer.headers, body)
+
+    def _body(self, answer: urllib3.BaseHTTPResponse, *, most: int) -> bytes:
+        """Return the body, up to a little more than ``most``. An answer that only drips is given up as a silent one.
+
+        Its thread would be one of the few that list, long after whoever asked has stopped waiting.
+        """
+        body = bytearray()
+        began = time.monotonic()
+        while len(body) <= most and (piece := answer.read1(_PIECE_BYTES)):
+            body += piece
+            passed_s = time.monotonic() - began
+            if passed_s > self._stall_timeout_s and len(body) < passed_s * _DRIP_BYTES_PER_S:
+                raise urllib3.exceptions.TimeoutError("the answer only drips")
+        return bytes(body)
+
+
+def user_agent() -> dict[str, str]:
+    """Return the header that every request has."""
+    return {"User-Agent": f"modelfs/{__version__}"}
+
+
+def _through(proxy: str, options: dict[str, Any]) -> urllib3.ProxyManager:
+    parts = urllib3.util.parse_url(proxy)
+    # urllib3 sends no user of a proxy's URL by itself
+    user = unquote(parts.auth) if parts.auth else None
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=user), **options)
+
+
+def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Trust the system's authorities, and those of ``ca_bundle``."""
+    context = ssl.create_default_context()
+    if ca_bundle is not None:
+        try:
+            context.load_verify_locations(cafile=ca_bundle)
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"the CA bundle {ca_bundle} holds no certificates that can be read: {error}") from error
+    return context
