@@ -35,7 +35,6 @@ from modelfs.errors import (
     ObjectNotFoundError,
     StoreRefusedError,
     StoreUnavailableError,
-    UsageError,
     VersionGoneError,
 )
 from modelfs.s3_errors import WrongRegionError
@@ -290,8 +289,3 @@ def test_https_to_a_plain_http_port_says_so() -> None:
     with canned(Canned(400, "")) as url:
         store = open_url(f"s3://{url.replace('http', 'https')}/bkt")
         assert "http:// perhaps" in fails(lambda: store.list_page(None), StoreUnavailableError)
-
-
-@pytest.mark.parametrize("scheme", ["as://acct/container"])
-def test_location_without_an_engine_is_a_usage_error(scheme: str) -> None:
-    assert "cannot be served by this version yet" in fails(lambda: open_url(scheme), UsageError)
