@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
+import urllib3.exceptions
 from stores.azure_venues import AzuriteVenue
 from stores.azurite import ACCOUNT, KEY, Azurite, account_sas, container_sas
 from stores.canned import Canned, canned
@@ -192,6 +193,7 @@ def test_sas_is_in_no_message_cause_or_log(
                 call()
             error: BaseException | None = caught.value
             while error is not None:
+                assert not isinstance(error, urllib3.exceptions.HTTPError)  # some of them quote the URL
                 assert "sig=" not in str(error)
                 assert signature not in str(error)
                 error = error.__cause__
