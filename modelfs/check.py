@@ -108,8 +108,14 @@ def _credentials(facts: Facts) -> list[Line]:
     if facts.expires_at_s is not None:
         left_s = facts.expires_at_s - time.time()
         when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(facts.expires_at_s))
-        verdict: Verdict = "bad" if left_s <= 0 else "doubtful" if left_s < _SOON_S and not facts.region else "good"
-        lines.append(Line("expiry", verdict, f"{'expired' if left_s <= 0 else 'valid until'} {when}"))
+        verdict: Verdict = "bad" if left_s <= 0 else "doubtful" if left_s < _SOON_S and not facts.renews else "good"
+        lines.append(
+            Line(
+                "expiry",
+                verdict,
+                f"{'expired' if left_s <= 0 else 'valid until'} {when}{', then renewed' * facts.renews}",
+            )
+        )
     return lines
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelfs.azure_signing import AzureCredential, AzureKey, AzureSas
 from modelfs.azure_tokens import Tokens, default_chain, from_cli, managed_identity, service_principal, workload_identity
@@ -54,30 +55,41 @@ class AzureAccess:
     expires_at: float | None = None
 
 
-def find_azure(location: Location, environment: Mapping[str, str], file: CredentialFile | None = None) -> AzureAccess:
+def find_azure(
+    location: Location,
+    environment: Mapping[str, str],
+    file: CredentialFile | None = None,
+    *,
+    endpoint_url: str | None = None,
+    is_anonymous: bool = False,
+) -> AzureAccess:
     """Return the access to the account of ``location``, with Triton's credential ``file`` where there is one.
 
-    Asks nobody yet. Raises UsageError for what cannot be.
+    ``endpoint_url`` is where the account's blobs are when the URL names no host. Asks nobody yet. Raises UsageError for
+    what cannot be.
     """
     read = _Variables(environment if file is None else _with_entry(environment, file()))
     named = "" if location.sas else read("AZURE_STORAGE_ACCOUNT")
-    connection = _connection(read("AZURE_STORAGE_CONNECTION_STRING"))
+    connection = _connection(read(_CONNECTION_STRING))
     found: _Found
     if location.sas:
         found = ("the SAS of the URL", _sas(location.sas, "the SAS of the URL"))
     else:
-        found = _find(read, named or location.account, connection)
+        found = _NOBODY if is_anonymous else _find(read, named or location.account, connection)
     kind, source = found
-    if kind == _CONNECTION_STRING:
-        named = connection.get("accountname", named)
-    account = named or location.account
+    if kind != _CONNECTION_STRING:
+        connection = {}
+    account = connection.get("accountname") or named or location.account
     if location.account and account != location.account:
         log.warning(
             "the environment's Azure account is used instead of the URL's, as Triton does account=%s url=%s",
             account,
             location.display,
         )
-    url = _service_url(location, account, connection if kind == _CONNECTION_STRING else {}, read)
+    endpoint = endpoint_url or connection.get("blobendpoint") or read("AZURE_STORAGE_BLOB_ENDPOINT")
+    url = _service_url(location, account, endpoint, connection)
+    if isinstance(source, Tokens) and not _is_safe(url):
+        raise UsageError(f"a token of {kind} would go over the network unencrypted: use an https:// endpoint")
     expires_at = source.expires_at if isinstance(source, AzureSas) else None
     _tell_expiry(kind, expires_at)
     if file is not None and isinstance(source, AzureKey):
@@ -204,21 +216,26 @@ def _of_connection(connection: Mapping[str, str]) -> AzureKey | AzureSas | None:
     raise UsageError(f"{_CONNECTION_STRING} has neither AccountKey nor SharedAccessSignature: copy it whole")
 
 
-def _service_url(location: Location, account: str, connection: Mapping[str, str], read: _Variables) -> str:
-    """Return where the account's blobs are: the URL's word, then the environment's, then Azure's public cloud."""
+def _service_url(location: Location, account: str, endpoint: str, connection: Mapping[str, str]) -> str:
+    """Return where the account's blobs are: the URL's word, then ``endpoint``, then Azure's public cloud."""
     if location.endpoint is not None:
         if location.is_path_style:
             return f"{location.endpoint}/{account}"
         if location.account:
             return location.endpoint.replace(f"://{location.account}.", f"://{account}.", 1)
         return location.endpoint
-    endpoint = connection.get("blobendpoint") or read("AZURE_STORAGE_BLOB_ENDPOINT")
     if endpoint:
         if not endpoint.lower().startswith(("https://", "http://")) or "@" in endpoint or "?" in endpoint:
             raise UsageError("the Azure blob endpoint of the environment is no address: write https://host")
         return endpoint.rstrip("/")
     protocol = connection.get("defaultendpointsprotocol", "https").lower()
     return f"{protocol}://{account}.blob.{connection.get('endpointsuffix', 'core.windows.net')}"
+
+
+def _is_safe(url: str) -> bool:
+    """Tell whether nobody on the way can read what is sent to ``url``."""
+    host = (urlsplit(url).hostname or "").lower()
+    return url.lower().startswith("https:") or host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _tell_expiry(kind: str, expires_at: float | None) -> None:

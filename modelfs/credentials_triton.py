@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,9 @@ class CredentialFile:
             entry = choose(text, self._location)
         except _SenselessError as error:
             raise UsageError(f"{VARIABLE}={self.path} {error}") from None  # a cause would quote the file
+        if entry.fields.get("path"):
+            # beside the file, where Triton would look in the folder that it happens to run in
+            entry = replace(entry, fields={"path": str(self.path.parent / entry["path"])})
         log.info("credentials of file=%s section=%s entry=%r", self.path, self._location.scheme, entry.name)
         return entry
 
@@ -92,8 +95,12 @@ def find_file(location: Location, environment: Mapping[str, str]) -> CredentialF
 
     Raises UsageError when the file cannot be used or has no entry for ``location``.
     """
-    path = environment.get(VARIABLE, "").strip()
-    return CredentialFile(Path(path), location) if path and location.scheme in _FIELDS else None
+    path = Path(environment.get(VARIABLE, "").strip())
+    if path == Path() or location.scheme not in _FIELDS:
+        return None
+    if not path.is_absolute():
+        raise UsageError(f"{VARIABLE}={path} is not an absolute path: the mount's process runs in another folder")
+    return CredentialFile(path, location)
 
 
 class _SenselessError(Exception):

@@ -63,9 +63,10 @@ def open_store(
         from modelfs.credentials_azure import find_azure  # noqa: PLC0415  see the law
         from modelfs.store_azure import AzureStore  # noqa: PLC0415
 
+        file = credentials_triton.find_file(location, environment) if sign_requests else None
         return AzureStore(
             location,
-            access=find_azure(location, environment, credentials_triton.find_file(location, environment)),
+            access=find_azure(location, environment, file, endpoint_url=endpoint_url, is_anonymous=not sign_requests),
             connect_timeout_s=connect_timeout_s,
             stall_timeout_s=stall_timeout_s,
             max_connections=max_connections,

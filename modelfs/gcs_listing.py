@@ -5,8 +5,9 @@ CorruptAnswerError and never a short page.
 
 The JSON API, not the XML one with ``list-type=2``: it gives each key as it is, where the XML one's URL encoding is
 documented for neither blank nor plus; it tells when a generation was created, which stays when only metadata change
-(the XML one's date moves); it is what Google's own clients and every emulator speak; and ``fields`` makes an answer a
-third as long. A page may hold fewer than were asked for, or none: only a page without a token is the last.
+(the XML one has one date, said to be that of the last modification); it is what Google's own clients and every emulator
+speak; and ``fields`` makes an answer a third as long. A page may hold fewer than were asked for, or none: only a page
+without a token is the last.
 
 Folders: an object whose name ends in a slash is a folder's marker, as in S3. The folders that a bucket with a
 hierarchical namespace keeps beside its objects are in no flat listing, so an empty one of those is not seen.

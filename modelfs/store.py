@@ -54,12 +54,16 @@ class Store(Protocol):
 
 
 class Facts(NamedTuple):
-    """What an engine knows of its store, for people. ``expires_at_s`` is Unix time; None is never, or unknown."""
+    """What an engine knows of its store, for people.
+
+    ``expires_at_s`` is Unix time; None is never, or unknown. ``renews``: the credentials see to that themselves.
+    """
 
     endpoint: str
     identity: str
     region: str = ""
     expires_at_s: float | None = None
+    renews: bool = False
 
 
 @runtime_checkable

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _KEY_FILES = re.compile(r"(google_)?(service_account(_key|_path)?|application_credentials)", re.IGNORECASE)
+_AS_STORED = {"Accept-Encoding": "gzip"}
+"""Has GCS send an object that is stored with "Content-Encoding: gzip" as it is stored. Else it would unpack it on the
+way, and then ignores ranges and sends another length than the listing's. obstore does not unpack."""
+
 _environment_lock = threading.Lock()
 
 
@@ -91,7 +95,7 @@ class GCSStore:
             max_connections=max_connections,
             ca_bundle=ca_bundle if secure else None,
             proxy=proxy,
-            headers=headers,
+            headers={**headers, **_AS_STORED},
         )
         config: GCSConfig = {"base_url": endpoint, "skip_signature": tokens is None}
         try:

@@ -187,6 +187,7 @@ class S3Store:
             identity="none: requests are not signed" if keys is None else keys.origin,
             region=self.region,
             expires_at_s=None if expires_at is None else expires_at.timestamp(),
+            renews=True,  # all sources that tell an end do
         )
 
     def _credential(self) -> "S3Credential":

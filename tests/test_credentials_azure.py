@@ -132,6 +132,14 @@ def test_host_of_the_url_wins_over_the_environments() -> None:
     assert find(AZURE_STORAGE_BLOB_ENDPOINT="http://127.0.0.1:1/acct/").service_url == "http://127.0.0.1:1/acct"
 
 
+def test_setting_wins_over_the_environments_endpoint_and_credentials() -> None:
+    environment = {"AZURE_STORAGE_CONNECTION_STRING": CONNECTION, "AZURE_STORAGE_BLOB_ENDPOINT": "https://one"}
+    access = find_azure(parse(URL), environment, endpoint_url="https://two/")
+    assert (access.service_url, access.kind) == ("https://two", "AZURE_STORAGE_CONNECTION_STRING")
+    assert find_azure(parse(URL), environment, is_anonymous=True).source is None
+    assert find_azure(parse(f"{URL}?{SAS}"), environment, is_anonymous=True).source is not None
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
@@ -143,6 +151,7 @@ def test_host_of_the_url_wins_over_the_environments() -> None:
         ({"AZURE_STORAGE_CONNECTION_STRING": "AccountName=hunter2"}, "neither AccountKey nor"),
         ({"AZURE_STORAGE_CONNECTION_STRING": f"AccountKey={KEY}"}, "no account"),
         ({"AZURE_CLIENT_SECRET": "hunter2"}, "AZURE_TENANT_ID and AZURE_CLIENT_ID"),
+        ({"AZURE_STORAGE_BLOB_ENDPOINT": "http://azurite:1", **PRINCIPAL}, "unencrypted"),
         ({"AZURE_STORAGE_BLOB_ENDPOINT": "https://me:hunter2@host"}, "no address"),
     ],
 )

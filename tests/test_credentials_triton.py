@@ -72,7 +72,9 @@ def test_longest_name_at_a_path_boundary_wins(path: Path, url: str, names: list[
 def test_entry_of_gs_is_the_path_of_a_key_file(path: Path) -> None:
     file = find_file(parse("gs://bucket-002/m"), write(path, {"gs": {"": "one.json", "gs://bucket-002": "two.json"}}))
     assert file is not None
-    assert file()["path"] == "two.json"
+    assert file()["path"] == str(path.with_name("two.json"))
+    write(path, {"gs": {"": "one.json", "gs://bucket-002": "/etc/three.json"}})
+    assert file()["path"] == "/etc/three.json"
 
 
 def test_missing_fields_are_empty_and_unknown_ones_ignored(path: Path) -> None:
@@ -183,6 +185,11 @@ def test_half_a_key_is_a_usage_error(path: Path, half: dict[str, str]) -> None:
 def test_absent_file_is_a_usage_error(path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         find_file(parse("s3://bkt"), {VARIABLE: str(path)})
+
+
+def test_relative_path_is_refused_as_the_daemon_runs_elsewhere() -> None:
+    with pytest.raises(UsageError, match="not an absolute path"):
+        find_file(parse("s3://bkt"), {VARIABLE: "credentials.json"})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the rule is for root")

@@ -56,10 +56,19 @@ class Azurite:
         headers = {"x-ms-blob-public-access": "container"} if public else {}
         self._send("PUT", f"{name}?restype=container", headers, b"")
 
-    def put(self, container: str, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
+    def put(
+        self,
+        container: str,
+        name: str,
+        data: bytes,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Store a blob, over what was there."""
-        headers = {f"x-ms-meta-{key}": value for key, value in (metadata or {}).items()}
-        self._send("PUT", f"{container}/{quote(name, safe='/')}", {"x-ms-blob-type": "BlockBlob", **headers}, data)
+        sent = {"x-ms-blob-type": "BlockBlob", **(headers or {})}
+        sent |= {f"x-ms-meta-{key}": value for key, value in (metadata or {}).items()}
+        self._send("PUT", f"{container}/{quote(name, safe='/')}", sent, data)
 
     def delete(self, container: str, name: str) -> None:
         """Remove a blob."""

@@ -3,6 +3,8 @@
 import contextlib
 import select
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,7 @@ from typing import Any, Self
 import pytest
 from faultserver import FaultServer
 from stores.venues import ENVIRONMENT, FaultVenue
+from tls_front import TlsFront
 
 from modelfs.engines import open_store
 from modelfs.errors import AccessRefusedError, StoreUnavailableError
@@ -248,6 +251,29 @@ def test_listings_and_reads_go_through_the_proxy(fault_venue: FaultVenue) -> Non
             assert "proxy-authorization: basic dXNlcjpwYXNzQHdvcmQ=" in asked.replace("Proxy-A", "proxy-a").replace(
                 "Basic", "basic"
             )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a self-signed certificate for store.test, with its key beside it."""
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    named = ["-subj", "/CN=x", "-addext", "subjectAltName=DNS:store.test", "-addext", "basicConstraints=CA:FALSE"]
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(path) + ".key"]
+    command = ["openssl", "req", "-x509", "-days", "2", *named, *new_key, "-out", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def test_https_store_is_reached_through_a_tunnel_of_the_proxy(fault_venue: FaultVenue, certificate: Path) -> None:
+    fault_venue.put("m/x", b"content")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+    with TlsFront(fault_venue.server.port, context) as port, Proxy(port) as proxy:
+        environment = {**ENVIRONMENT, "HTTPS_PROXY": proxy.url, "NO_PROXY": "other.test"}
+        store = open_with("s3://https://store.test:8443/bkt/repo", environment=environment, ca_bundle=str(certificate))
+        assert read_all(store) == b"content"
+        assert {asked.split()[1] for asked in proxy.asked} == {"store.test:8443"}
+        assert {asked.split()[0] for asked in proxy.asked} == {"CONNECT"}
 
 
 def test_exempt_store_is_spoken_to_directly(fault_venue: FaultVenue) -> None:

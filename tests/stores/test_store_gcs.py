@@ -1,11 +1,13 @@
 """Google Cloud Storage where it is unlike other stores: generations, tokens, the process's environment, payers."""
 
+import gzip
 import logging
 from pathlib import Path
 
 import pytest
 from faultserver import Bearer, FaultServer
 from google_stub import GoogleStub
+from stores.canned import Canned, canned
 from stores.gcs_venues import NOBODY, GcsFaultVenue, open_gcs
 
 from modelfs import gcs_tokens
@@ -28,6 +30,28 @@ def test_read_names_the_generation_and_the_range(gcs_venue: GcsFaultVenue) -> No
     gcs_venue.store.read(info, 2, 3)
     (read,) = gcs_venue.server.requests(kind="get")
     assert (read.query, read.range) == ({"generation": info.version}, "bytes=2-4")
+
+
+def test_object_that_is_stored_compressed_is_asked_for_as_it_is_stored(gcs_venue: GcsFaultVenue) -> None:
+    stored = gzip.compress(b"content" * 100)
+    gcs_venue.put("m/x", stored)
+    info = only(gcs_venue.store)
+    assert bytes(gcs_venue.store.read(info, 0, info.size)) == stored
+    (read,) = gcs_venue.server.requests(kind="get")
+    assert read.headers["accept-encoding"] == "gzip"
+
+
+def test_packed_answer_is_not_unpacked() -> None:
+    part = {
+        "ETag": '"e"',
+        "x-goog-generation": "1",
+        "Content-Encoding": "gzip",
+        "Content-Range": "bytes 0-13/14",
+        "Last-Modified": "Wed, 01 May 2024 10:11:12 GMT",
+    }
+    with canned(Canned(206, "fourteen bytes", part)) as url:
+        store = open_gcs("gs://bkt", environment={**NOBODY, "STORAGE_EMULATOR_HOST": url})
+        assert bytes(store.read(ObjectInfo("m/x", 14, "1", 0), 0, 14)) == b"fourteen bytes"
 
 
 def test_generation_differs_where_two_uploads_have_the_same_content(gcs_venue: GcsFaultVenue) -> None:

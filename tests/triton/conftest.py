@@ -8,6 +8,7 @@ import models
 import pytest
 import tritonserver
 from embedded_s3 import EmbeddedS3
+from stores.azurite import Azurite, azurite
 from stores.fake_gcs import FakeGcsBucket, fake_gcs_program, fake_gcs_server
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
@@ -51,6 +52,20 @@ def gcs_emulator(examples: Path) -> Iterator[str]:
         for folder in sorted(path for path in examples.rglob("*") if path.is_dir() and not any(path.iterdir())):
             bucket.upload(f"triton/examples/{folder.relative_to(examples).as_posix()}/", b"")
         yield url
+
+
+@pytest.fixture(scope="session")
+def azure_emulator(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Run Azurite with the example models in models/triton/examples. Empty folders are as Hadoop leaves them."""
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        server.create_container("models")
+        for path in sorted(examples.rglob("*")):
+            name = f"triton/examples/{path.relative_to(examples).as_posix()}"
+            if path.is_file():
+                server.put("models", name, path.read_bytes())
+            elif not any(path.iterdir()):
+                server.put("models", name, b"", {"hdi_isfolder": "true"})
+        yield server
 
 
 @pytest.fixture(scope="session")

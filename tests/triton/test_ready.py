@@ -1,4 +1,4 @@
-"""A stock Triton serves its eight example models through a mount: of S3 over HTTP, GCS and a folder, in each mode."""
+"""A stock Triton serves its eight example models through a mount: of each kind of store, in each mode."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,14 @@ import embedded_s3
 import models
 import pytest
 from mount.mounting_for_tests import Mount, mounted
+from stores.azurite import ACCOUNT, KEY, Azurite, container_sas
 from tritonserver import Mode, TritonServer
 
 START_S = 240.0
+AZURE = ("azure, key", "azure, SAS", "azure, connection string")
 
 
-@pytest.fixture(scope="module", params=["s3", "gcs", "folder"])
+@pytest.fixture(scope="module", params=["s3", "gcs", *AZURE, "folder"])
 def mount(request: pytest.FixtureRequest, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     """Mount the example repository from one of its homes."""
     url, environment = str(examples), {}
@@ -26,8 +28,19 @@ def mount(request: pytest.FixtureRequest, examples: Path, tmp_path_factory: pyte
     elif request.param == "gcs":
         url = "gs://models/triton/examples"
         environment = {"STORAGE_EMULATOR_HOST": request.getfixturevalue("gcs_emulator")}
-    with mounted(url, tmp_path_factory.mktemp(request.param), **environment) as mount:
+    elif request.param in AZURE:
+        url, environment = _azure(request.param, request.getfixturevalue("azure_emulator"))
+    with mounted(url, tmp_path_factory.mktemp("mount"), **environment) as mount:
         yield mount
+
+
+def _azure(param: str, server: Azurite) -> tuple[str, dict[str, str]]:
+    url = f"as://{server.place}/models/triton/examples"
+    if param == "azure, key":
+        return url, {"AZURE_STORAGE_KEY": KEY}
+    if param == "azure, SAS":
+        return f"{url}?{container_sas('models')}", {}
+    return f"as://{ACCOUNT}/models/triton/examples", {"AZURE_STORAGE_CONNECTION_STRING": server.connection_string}
 
 
 @pytest.mark.parametrize("mode", ["none", "poll", "explicit"])
