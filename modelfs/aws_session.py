@@ -36,8 +36,8 @@ def open_session(environment: Mapping[str, str]) -> Any:
     write.
     """
     import botocore.session  # noqa: PLC0415  see the law
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.configprovider import ConstantProvider  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415  only when it is needed
+    from botocore.configprovider import ConstantProvider  # noqa: PLC0415  only when it is needed
 
     for path in (config_file(environment), credentials_file(environment)):
         check_writers(path)

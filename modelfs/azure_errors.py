@@ -92,10 +92,10 @@ def from_refusal(refusal: Refusal, *, what: str, complaint: str = "") -> Modelfs
     elif code in _ACCESS or status in {401, 403}:
         error = AccessRefusedError
         advice = complaint or _ACCESS.get(code, _MAY)
-    elif code in _ABSENT or status == 404:  # noqa: PLR2004
+    elif code in _ABSENT or status == 404:  # noqa: PLR2004  an HTTP status
         error = ObjectNotFoundError
         advice = _ABSENT.get(code, "check that the URL is a blob endpoint's")
-    elif status == 412:  # noqa: PLR2004
+    elif status == 412:  # noqa: PLR2004  an HTTP status
         error = VersionGoneError
         advice = "this version was replaced"
     return error(f"{what}: the store answers {refusal}" + (f"; {advice}" if advice else ""))
@@ -112,7 +112,7 @@ def from_obstore(error: Exception, *, what: str, complaint: str = "") -> Modelfs
     text = str(error)
     if found := _STATUS.search(text):
         refusal = Refusal.of(int(found[1]), text)
-        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004
+        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status
             # not Azure's own: a proxy answers so while the store behind it is away
             return StoreUnavailableError(f"{what}: the answer is 404, without an error code of Azure's")
         if refusal.status not in _VERSION_GONE and refusal.code != "BlobNotFound":

@@ -236,7 +236,7 @@ def check(
       modelfs check /mnt/models --json
     """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import check as checks  # noqa: PLC0415  only this command needs them
-    from modelfs import show  # noqa: PLC0415
+    from modelfs import show  # noqa: PLC0415  only when it is needed
 
     settings = _load({**flags, "refresh_s": refresh, "runtime_dir": runtime_dir}, config)
     if not target:

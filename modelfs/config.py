@@ -63,7 +63,7 @@ def parse_switch(text: object) -> object:
 def parse_path(text: object) -> object:
     """Return ``text`` as an absolute path: the daemon runs in another directory."""
     # not Path.expanduser, which raises for a user that there is not
-    return str(Path(os.path.expanduser(text)).absolute()) if isinstance(text, str) and text else text  # noqa: PTH111
+    return str(Path(os.path.expanduser(text)).absolute()) if isinstance(text, str) and text else text  # noqa: PTH111  os, as everywhere here
 
 
 def parse_lower(text: object) -> object:

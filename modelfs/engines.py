@@ -61,7 +61,7 @@ def open_store(
         )
     if location.scheme == "as":
         from modelfs.credentials_azure import find_azure  # noqa: PLC0415  see the law
-        from modelfs.store_azure import AzureStore  # noqa: PLC0415
+        from modelfs.store_azure import AzureStore  # noqa: PLC0415  only when it is needed
 
         file = credentials_triton.find_file(location, environment) if sign_requests else None
         return AzureStore(
@@ -75,7 +75,7 @@ def open_store(
         )
     if location.scheme == "gs":
         from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
-        from modelfs.store_gcs import GCSStore  # noqa: PLC0415
+        from modelfs.store_gcs import GCSStore  # noqa: PLC0415  only when it is needed
 
         entry = credentials_triton.find_file(location, environment) if sign_requests else None
         path = None if entry is None else lambda: entry()["path"]

@@ -38,11 +38,11 @@ def from_status(status: int, body: str, *, what: str) -> ModelfsError:
         error = StoreUnavailableError
     elif reason.lower().startswith("userproject"):
         error, advice = AccessRefusedError, _PAYER
-    elif status == 401:  # noqa: PLR2004
+    elif status == 401:  # noqa: PLR2004  an HTTP status
         error, advice = AccessRefusedError, _UNKNOWN
-    elif status == 403:  # noqa: PLR2004
+    elif status == 403:  # noqa: PLR2004  an HTTP status
         error, advice = AccessRefusedError, _MAY_NOT
-    elif status == 404:  # noqa: PLR2004
+    elif status == 404:  # noqa: PLR2004  an HTTP status
         error, advice = ObjectNotFoundError, "there is no such bucket; check its name"
     said = f"{status} {reason}".rstrip()
     return error(f"{what}: the store answers {said}" + (f"; {advice}" if advice else ""))

@@ -101,7 +101,7 @@ def _service_account(info: dict[str, Any]) -> Any:
 
 
 def _authorized_user(info: dict[str, Any]) -> Any:
-    from google.oauth2 import credentials  # noqa: PLC0415
+    from google.oauth2 import credentials  # noqa: PLC0415  only when it is needed
 
     return credentials.Credentials.from_authorized_user_info(info)
 
@@ -109,26 +109,26 @@ def _authorized_user(info: dict[str, Any]) -> Any:
 def _external_account(info: dict[str, Any]) -> Any:
     source = info.get("credential_source")
     if isinstance(source, dict) and "executable" in source:
-        from google.auth import pluggable  # noqa: PLC0415
+        from google.auth import pluggable  # noqa: PLC0415  only when it is needed
 
         return pluggable.Credentials.from_info(info, scopes=SCOPES)
     if info.get("subject_token_type") == "urn:ietf:params:aws:token-type:aws4_request":
-        from google.auth import aws  # noqa: PLC0415
+        from google.auth import aws  # noqa: PLC0415  only when it is needed
 
         return aws.Credentials.from_info(info, scopes=SCOPES)
-    from google.auth import identity_pool  # noqa: PLC0415
+    from google.auth import identity_pool  # noqa: PLC0415  only when it is needed
 
     return identity_pool.Credentials.from_info(info, scopes=SCOPES)
 
 
 def _external_user(info: dict[str, Any]) -> Any:
-    from google.auth import external_account_authorized_user  # noqa: PLC0415
+    from google.auth import external_account_authorized_user  # noqa: PLC0415  only when it is needed
 
     return external_account_authorized_user.Credentials.from_info(info)
 
 
 def _impersonated(info: dict[str, Any]) -> Any:
-    from google.auth import impersonated_credentials  # noqa: PLC0415
+    from google.auth import impersonated_credentials  # noqa: PLC0415  only when it is needed
 
     return impersonated_credentials.Credentials.from_impersonated_service_account_info(info, scopes=SCOPES)
 
@@ -143,7 +143,7 @@ _KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def _with_google(call: Callable[[], object], what: str) -> None:
-    from google.auth import exceptions  # noqa: PLC0415
+    from google.auth import exceptions  # noqa: PLC0415  only when it is needed
 
     try:
         call()
@@ -189,7 +189,7 @@ class _Request:
         timeout: float | None = None,
         **_more: object,
     ) -> _Answer:
-        from google.auth import exceptions  # noqa: PLC0415
+        from google.auth import exceptions  # noqa: PLC0415  only when it is needed
 
         limits = urllib3.Timeout(connect=_CONNECT_S, read=timeout or _ANSWER_S)
         proxy = proxy_for(url, self._environment)

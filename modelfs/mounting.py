@@ -119,6 +119,10 @@ def prepare_mount_point(path: str) -> None:
                 f" 'modelfs unmount {shlex.quote(path)}', or choose another directory."
             )
         unmount(path, lazy=True)
+    if entry is not None and entry.fstype != FSTYPE:
+        raise MountRefusedError(
+            f"{path} is busy: a file system of type {entry.fstype} is mounted there. Choose a directory below it."
+        )
     try:
         mode = os.stat(path).st_mode
         names = os.listdir(path) if stat.S_ISDIR(mode) else []

@@ -96,8 +96,8 @@ def check_endpoint(url: str) -> str:
 def _aws(region: str, where: Where) -> str:
     """Return AWS's endpoint of a region, without a bucket."""
     from botocore.endpoint_provider import EndpointProvider  # noqa: PLC0415  only AWS needs it
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-    from botocore.loaders import Loader  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415  only when it is needed
+    from botocore.loaders import Loader  # noqa: PLC0415  only when it is needed
 
     # without the search paths of a person's home, where files of a name would replace AWS's own
     loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)

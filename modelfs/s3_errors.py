@@ -83,21 +83,22 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
     advice = ""
     if code == "RequestTimeout" or status in _AGAIN or (status >= 500 and status != 501):  # noqa: PLR2004  HTTP's classes
         error = StoreUnavailableError
+        advice = "it is overloaded, or in trouble itself: try again later"
     elif code == "InvalidObjectState":
         error = ObjectArchivedError
         advice = "the object is archived: restore it first"
     elif code in _ADVICE or status in {401, 403}:
         error = AccessRefusedError
         advice = _ADVICE.get(code, _MAY)
-    elif status in {301, 302, 307, 308} or (region and status == 400):  # noqa: PLR2004
+    elif status in {301, 302, 307, 308} or (region and status == 400):  # noqa: PLR2004  an HTTP status
         named = f"the bucket is in region {region}: set AWS_REGION={region}"
         advice = named if region else "the region may be wrong: set AWS_REGION"
         return WrongRegionError(f"{what}: the store answers {refusal}; {advice}", region)
-    elif status == 404:  # noqa: PLR2004
+    elif status == 404:  # noqa: PLR2004  an HTTP status
         error = ObjectNotFoundError
         absent = "there is no such bucket; check its name, and the endpoint if it is not AWS"
         advice = absent if code == "NoSuchBucket" else "check that the URL is an S3 endpoint's"
-    elif status == 412:  # noqa: PLR2004
+    elif status == 412:  # noqa: PLR2004  an HTTP status
         error = VersionGoneError
         advice = "this version was replaced"
     return error(f"{what}: the store answers {refusal}" + (f"; {advice}" if advice else ""))
@@ -115,7 +116,7 @@ def from_obstore(error: Exception, *, what: str) -> ModelfsError:
     text = str(error)
     if found := _STATUS.search(text):
         refusal = Refusal.of(int(found[1]), text)
-        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004
+        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status
             # not S3's own: a proxy answers so while the store behind it is away
             return StoreUnavailableError(f"{what}: the answer is 404, without an S3 error code")
         if refusal.status not in _VERSION_GONE and refusal.code not in _NO_SUCH_OBJECT:
@@ -221,7 +222,7 @@ _URLLIB3: tuple[tuple[tuple[type[Exception], ...], type[ModelfsError], str], ...
             _urllib3.BodyNotHttplibCompatible,
         ),
         CorruptAnswerError,
-        "the store's answer is broken, or not HTTP",
+        "the store's answer is broken, or not HTTP; check that host and port are the store's",
     ),
     ((ValueError,), StoreRefusedError, "urllib3 cannot make this request"),  # LocationValueError and its kinds
     ((ConnectionError,), StoreUnavailableError, "the store broke the connection"),

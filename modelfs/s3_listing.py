@@ -99,8 +99,8 @@ class Lister:
 
 def _signed(url: str, headers: Mapping[str, str], keys: S3Keys, region: str) -> dict[str, str]:
     from botocore.auth import S3SigV4Auth  # noqa: PLC0415  0.2 s, which anonymous access should not cost
-    from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-    from botocore.credentials import Credentials  # noqa: PLC0415
+    from botocore.awsrequest import AWSRequest  # noqa: PLC0415  only when it is needed
+    from botocore.credentials import Credentials  # noqa: PLC0415  only when it is needed
 
     request = AWSRequest(method="GET", url=url, headers=dict(headers))
     credentials = Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token)

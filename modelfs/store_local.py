@@ -120,7 +120,7 @@ class LocalStore:
                     else:
                         yield ObjectInfo(folder + entry.name, found.st_size, _version(found), found.st_mtime_ns)
             if empty and folder:
-                found = os.stat(path)  # noqa: PTH116
+                found = os.stat(path)  # noqa: PTH116  os, as everywhere here
                 yield ObjectInfo(folder, 0, _version(found), found.st_mtime_ns)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
@@ -157,10 +157,10 @@ class LocalStore:
         """Tell whether a link's target is one of the folders on the way to it. Without a link there is no loop."""
         parts = folder.split("/")
         above = (self._path("/".join(parts[:count])) for count in range(len(parts)))
-        return any(os.path.samestat(found, os.stat(path)) for path in above)  # noqa: PTH116
+        return any(os.path.samestat(found, os.stat(path)) for path in above)  # noqa: PTH116  os, as everywhere here
 
     def _path(self, folder: str) -> str:
-        return os.path.join(self._root, folder)  # noqa: PTH118
+        return os.path.join(self._root, folder)  # noqa: PTH118  os, as everywhere here
 
 
 def _version(found: os.stat_result) -> str:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _MESSAGE_BYTES = 64 * 1024
 _KILLED_S = 5.0
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 # struct fuse_out_header (16 bytes), then fuse_init_out: major, minor, max_readahead, flags (32 bits each), then these
 _INIT_LIMITS = struct.Struct("=HH")

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -55,6 +56,9 @@ FUSE_TASKS_IDLE = 8
 
 WINDOW_BYTES_MAX = 64 * 1024 * 1024
 """How far one stream looks ahead at most: 8 fetches of 8 MiB."""
+
+
+CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
 
 class Worker:
@@ -143,6 +147,7 @@ class Worker:
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
+        nursery.start_soon(_watch_connection, self._init_fd, ended)
         await ended.wait()
 
     async def _run_fuse(self, ended: trio.Event) -> None:
@@ -205,6 +210,19 @@ class Worker:
 
     async def _tell(self, **message: Any) -> None:
         await self._report.send(json.dumps(message).encode())
+
+
+async def _watch_connection(fuse_fd: int, ended: trio.Event) -> None:
+    """Notice the end of the connection also while requests wait for the store, which pyfuse3.main waits for.
+
+    After a lazy unmount the kernel drops the connection with the last reader; its reads would be retried for as long
+    as the read deadline.
+    """
+    poll = select.poll()
+    poll.register(fuse_fd, 0)  # nothing but errors
+    while not poll.poll(0):  # noqa: ASYNC110  the kernel sets no trio.Event, and epoll would wake for each request
+        await trio.sleep(CONNECTION_LOOK_S)
+    ended.set()
 
 
 def _event(data: bytes) -> str | None:

@@ -127,6 +127,7 @@ mkdir -p .cache
 exec 9>.cache/setup.lock
 flock 9 # two set-ups of one clone take turns
 scratch=$(mktemp --directory "$PWD/.cache/setup.XXXXXX")
+export PIP_CACHE_DIR=$PWD/.cache/pip
 export TMPDIR=$scratch # pip and the compiler leave nothing outside
 child=
 trap 'rm -rf "$scratch"' EXIT

@@ -82,7 +82,7 @@ class EmbeddedS3:
     def client(self) -> Any:
         """Return a botocore client of the server. The caller closes it."""
         import botocore.config  # noqa: PLC0415  half a second that a user's own URL need not pay
-        import botocore.session  # noqa: PLC0415
+        import botocore.session  # noqa: PLC0415  only when it is needed
 
         # no profile and no file of the caller's is looked at
         isolated = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
@@ -116,7 +116,7 @@ def _serve() -> None:
     """Serve until standard input ends."""
     import logging  # noqa: PLC0415  the parent side needs neither
 
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  only when it is needed
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

@@ -24,6 +24,8 @@ from typing import Any
 from embedded_s3 import EmbeddedS3, EmbeddedS3Error, client_environment
 from tritonserver import TritonError, TritonServer, install
 
+from modelfs.mounting import mount_table
+
 ROOT = Path(__file__).resolve().parents[2]
 MODELFS = Path(sys.executable).with_name("modelfs")
 BUCKET, PREFIX = "models", "triton/examples"
@@ -260,7 +262,7 @@ def _left_behind(work: Path) -> list[str]:
 
 def _mountpoints() -> list[str]:
     """Return where something is mounted, from the kernel's list: a stat of a broken mount would tell nothing."""
-    return [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [entry.mountpoint for entry in mount_table()]
 
 
 def _processes(work: Path) -> list[int]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelfs.mounting import mounted_at
+
 MODELFS = (sys.executable, "-m", "modelfs")
 ACCESS_KEY, SECRET_KEY = "test-key", "test-secret"
 PATIENCE_S = 60.0  # bounds a hang; nothing here measures time
@@ -69,7 +71,7 @@ def mounted(url: str, folder: Path, *options: str, **more_environment: str) -> I
 
 def is_mounted(path: Path) -> bool:
     """Tell whether something is mounted at exactly ``path``, without touching it."""
-    return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return mounted_at(str(path)) is not None
 
 
 def processes_with_environment(name: str, value: str) -> list[int]:

@@ -166,6 +166,38 @@ def test_the_next_mount_heals_one_whose_processes_were_killed(store: FaultServer
         assert not is_mounted(mount.path)
 
 
+def test_a_detached_mount_ends_with_its_last_reader_also_while_the_store_stalls(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    store.put("models", "repository/m/1/x", Stamped("x", "v1", 50_000_000))
+    with mounted(url, tmp_path) as mount:
+        stall = store.fail(Fault(Stall(), kind="get"))
+        reader = subprocess.Popen(["cat", mount.path / "m" / "1" / "x"], stdout=subprocess.DEVNULL)
+        wait_until(lambda: stall.hits)
+        assert mount.command("unmount", "--lazy", str(mount.path)).returncode == 0
+        assert not is_mounted(mount.path)
+        assert mount.processes()
+        reader.kill()
+        reader.wait(PATIENCE_S)
+        wait_until(lambda: not mount.processes())
+
+
+def test_a_mount_point_on_which_something_else_is_mounted_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    path = tmp_path / "models"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+    try:
+        command = [*MODELFS, "mount", str(tmp_path / "source"), str(path)]
+        refused = subprocess.run(
+            command, env=environment(tmp_path / "run"), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "tmpfs is mounted there" in refused.stderr
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
 def test_sigterm_unmounts_also_where_a_folder_above_was_renamed(store: FaultServer, url: str, tmp_path: Path) -> None:
     store.put("models", "repository/m/1/x", b"x")
     (tmp_path / "before").mkdir()
