@@ -58,4 +58,6 @@ def _read(ca_bundle: Path) -> bytes:
     try:
         return ca_bundle.read_bytes()
     except OSError as error:
-        raise UsageError(f"the CA bundle {ca_bundle} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"the CA bundle {ca_bundle} cannot be read ({error.strerror}); check --ca-bundle or AWS_CA_BUNDLE"
+        ) from error

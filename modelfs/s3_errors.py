@@ -104,7 +104,7 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
     return error(f"{what}: the store answers {refusal}" + (f"; {advice}" if advice else ""))
 
 
-_UNRESOLVED = "the store's host name cannot be resolved; check it in the URL"
+_UNRESOLVED = "the store's host name cannot be resolved; check the URL, the region, and this machine's DNS"
 _UNCONNECTED = "the store cannot be connected to; check host and port, that it runs, and that this machine may reach it"
 _SILENT = "the store stopped answering; check the URL, and the network between"
 _MAY = "check the credentials, and that they may list the bucket (s3:ListBucket) and read it (s3:GetObject)"
