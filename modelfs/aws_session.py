@@ -59,8 +59,9 @@ def with_botocore(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (exceptions.ProfileNotFound, exceptions.ConfigParseError, exceptions.PartialCredentialsError) as error:
+        said = str(error).rstrip(".")
         raise UsageError(
-            f"the AWS profile cannot be used: {str(error).rstrip('.')}; check AWS_PROFILE and what 'aws configure list' says"
+            f"the AWS profile cannot be used: {said}; check AWS_PROFILE and what 'aws configure list' says"
         ) from error
     except (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.MetadataRetrievalError) as error:
         raise StoreUnavailableError(f"AWS credentials cannot be had from their source now: {error}") from error

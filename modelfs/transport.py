@@ -118,6 +118,6 @@ def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(cafile=ca_bundle)
         except OSError as error:  # ssl.SSLError is one
             raise UsageError(
-                f"the CA bundle {ca_bundle} holds no certificates that can be read ({error}); check --ca-bundle or AWS_CA_BUNDLE"
+                f"the CA bundle {ca_bundle} holds no readable certificates ({error}); check --ca-bundle or AWS_CA_BUNDLE"
             ) from error
     return context
