@@ -117,7 +117,6 @@ def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=ca_bundle)
         except OSError as error:  # ssl.SSLError is one
-            raise UsageError(
-                f"the CA bundle {ca_bundle} holds no readable certificates ({error}); check --ca-bundle or AWS_CA_BUNDLE"
-            ) from error
+            advice = "check --ca-bundle or AWS_CA_BUNDLE"
+            raise UsageError(f"the CA bundle {ca_bundle} holds no readable certificates ({error}); {advice}") from error
     return context
