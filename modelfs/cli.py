@@ -75,7 +75,7 @@ def modelfs(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Show a model repository in S3 or a folder as a local, read-only tree.
+    """Show a model repository in S3, Google Cloud Storage, Azure or a folder as a local, read-only tree.
 
     \b
     Examples:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from modelfs import aws_settings, credentials, credentials_triton
-from modelfs.errors import UsageError
 from modelfs.location import Location
 from modelfs.proxies import proxy_for
 from modelfs.s3_address import AddressingStyle, Where
@@ -33,7 +32,7 @@ def open_store(
     """Return the store of ``location``, with the credentials that the environment tells of.
 
     Sends nothing to the store yet, but may ask a credential source, and so may block. ``stall_timeout_s`` is how long
-    an answer may make no progress. Raises UsageError when a setting is wrong or this version has no engine for it.
+    an answer may make no progress. Raises UsageError when a setting is wrong.
     """
     if location.scheme == "file":
         from modelfs.store_local import LocalStore  # noqa: PLC0415  see the law
@@ -73,21 +72,19 @@ def open_store(
             ca_bundle=Path(ca_bundle) if ca_bundle else None,
             proxy_for=partial(proxy_for, environment=environment),
         )
-    if location.scheme == "gs":
-        from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
-        from modelfs.store_gcs import GCSStore  # noqa: PLC0415  only when it is needed
+    from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
+    from modelfs.store_gcs import GCSStore  # noqa: PLC0415  only when it is needed
 
-        entry = credentials_triton.find_file(location, environment) if sign_requests else None
-        path = None if entry is None else lambda: entry()["path"]
-        return GCSStore(
-            location,
-            endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
-            tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
-            billing_project=gcs.find_billing_project(environment),
-            connect_timeout_s=connect_timeout_s,
-            stall_timeout_s=stall_timeout_s,
-            max_connections=max_connections,
-            ca_bundle=Path(ca_bundle) if ca_bundle else None,
-            proxy_for=partial(proxy_for, environment=environment),
-        )
-    raise UsageError(f"{location.scheme}:// locations cannot be served by this version yet: use s3:// or a local path")
+    entry = credentials_triton.find_file(location, environment) if sign_requests else None
+    path = None if entry is None else lambda: entry()["path"]
+    return GCSStore(
+        location,
+        endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
+        tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
+        billing_project=gcs.find_billing_project(environment),
+        connect_timeout_s=connect_timeout_s,
+        stall_timeout_s=stall_timeout_s,
+        max_connections=max_connections,
+        ca_bundle=Path(ca_bundle) if ca_bundle else None,
+        proxy_for=partial(proxy_for, environment=environment),
+    )
