@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelfs.mounting import mount_table
+
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache/containers"
 PATIENCE_S = 120.0  # bounds a hang; nothing here measures time
@@ -29,6 +31,8 @@ def why_not() -> str | None:
         return "containers with mounts need root"
     if not Path("/dev/fuse").exists():
         return "there is no /dev/fuse"
+    if not any(entry.fstype.startswith("cgroup") for entry in mount_table()):
+        return "no cgroup file system is mounted, which runc needs"
     missing = [name for name in ("podman", "runc", "debootstrap") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
