@@ -1,8 +1,8 @@
 """What Azure, urllib3 and obstore say when something fails, in our exceptions.
 
-Law: as in ``s3_errors``, whose tables of classes serve here too: those of urllib3 and obstore are the same for every
-cloud. Here stands what an answer of Azure means, by HTTP status and Azure's error code. Of an answer nothing but the
-code is quoted, and nothing of what a library raised: its text holds the request's URL, and so the signature of a SAS.
+Law: as in ``s3_errors``; what fails below HTTP's answers is told by ``http_errors``. Here stands what an answer of
+Azure means, by HTTP status and Azure's error code. Of an answer nothing but the code is quoted, and nothing of what a
+library raised: its text holds the request's URL, and so the signature of a SAS.
 """
 
 import re
@@ -19,7 +19,7 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.s3_errors import OBSTORE_ERRORS, by_type
+from modelfs.http_errors import OBSTORE_ERRORS, by_type
 
 __all__ = ["OBSTORE_ERRORS", "Refusal", "from_obstore", "from_refusal"]
 

@@ -1,7 +1,7 @@
 """What Google Cloud Storage says when it refuses, in our exceptions.
 
-Law: as in ``s3_errors``, which also knows the failures below HTTP. Of an answer only the status and Google's word for
-the reason are quoted.
+Law: as in ``s3_errors``; what fails below HTTP's answers is told by ``http_errors``. Of an answer only the status and
+Google's word for the reason are quoted.
 """
 
 import re
@@ -14,7 +14,7 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.s3_errors import by_type
+from modelfs.http_errors import by_type
 
 _AGAIN = {408, 425, 429}
 _STATUS = re.compile(r"Server returned non-2xx status code: ([0-9]{3})\b")

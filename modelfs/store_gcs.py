@@ -30,9 +30,9 @@ from modelfs.errors import CorruptAnswerError, UsageError, VersionGoneError
 from modelfs.gcs_errors import from_obstore, is_about_the_token
 from modelfs.gcs_listing import Bucket, Lister
 from modelfs.gcs_tokens import Token, Tokens
+from modelfs.http_errors import OBSTORE_ERRORS
 from modelfs.location import Location
 from modelfs.obstore_client import client_options
-from modelfs.s3_errors import OBSTORE_ERRORS
 from modelfs.store import Facts, Omissions, Page
 
 if TYPE_CHECKING:

@@ -26,10 +26,11 @@ from modelfs import s3_address
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import KeySource
 from modelfs.errors import CorruptAnswerError, UsageError, VersionGoneError
+from modelfs.http_errors import OBSTORE_ERRORS
 from modelfs.location import Location
 from modelfs.obstore_client import client_options
 from modelfs.s3_address import Address, Where
-from modelfs.s3_errors import OBSTORE_ERRORS, WrongRegionError, from_obstore
+from modelfs.s3_errors import WrongRegionError, from_obstore
 from modelfs.s3_listing import Bucket, Lister, quoted
 from modelfs.store import Facts, Omissions, Page
 

@@ -17,7 +17,7 @@ import urllib3
 
 from modelfs import __version__
 from modelfs.errors import CorruptAnswerError, UsageError
-from modelfs.s3_errors import URLLIB3_ERRORS, from_urllib3
+from modelfs.http_errors import URLLIB3_ERRORS, from_urllib3
 
 OK = 200
 

@@ -24,6 +24,7 @@ ROWS = (
     ("credentials_azure",),
     # the store and its engines
     ("store",),
+    ("http_errors",),
     ("s3_errors",),
     ("transport", "s3_address", "obstore_client"),
     ("azure_errors", "gcs_errors"),
@@ -57,10 +58,10 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
 ONLY_IN = {
     "pyfuse3": {"operations", "worker"},
     "azure": {"azure_tokens"},
-    "obstore": {"store_s3", "store_gcs", "store_azure", "obstore_client", "s3_errors", "azure_errors"},
+    "obstore": {"store_s3", "store_gcs", "store_azure", "obstore_client", "http_errors", "s3_errors", "azure_errors"},
     "google": {"google_files"},
     "botocore": {"aws_session", "s3_address", "s3_listing"},
-    "urllib3": {"transport", "s3_errors", "google_files"},
+    "urllib3": {"transport", "http_errors", "google_files"},
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_options"},
     "rich": {"show"},

@@ -14,15 +14,8 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.s3_errors import (
-    OBSTORE_ERRORS,
-    URLLIB3_ERRORS,
-    Refusal,
-    WrongRegionError,
-    from_obstore,
-    from_refusal,
-    from_urllib3,
-)
+from modelfs.http_errors import OBSTORE_ERRORS, URLLIB3_ERRORS, from_urllib3
+from modelfs.s3_errors import Refusal, WrongRegionError, from_obstore, from_refusal
 
 OBSTORE = {
     "AlreadyExistsError": StoreRefusedError,
