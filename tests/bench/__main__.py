@@ -1,0 +1,101 @@
+"""``python -m bench [ROW...]``: measures the rows, prints a table for each, and tells whether the bars hold.
+
+Exit status: 0 when every bar holds, 1 when one is missed, 2 when something cannot be measured or a byte was wrong.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import mounts, rows_limits, rows_read, rows_tree, rows_triton, sources, table
+from bench.bench import MIB, SHORT, Bench, Scale
+from bench.children import MeasureError
+from bench.store import Store
+
+ROWS: dict[str, Callable[[Bench], table.Measured]] = {
+    **rows_read.ROWS,
+    **rows_tree.ROWS,
+    **rows_limits.ROWS,
+    **rows_triton.ROWS,
+}
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Measure what is asked for."""
+    told = _arguments()
+    unknown = [name for name in told.rows if name not in ROWS]
+    if unknown:
+        print(f"bench: there is no row {unknown[0]!r}; the rows are: {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    peers = [name for name in told.peers.split(",") if name]
+    try:
+        for name in peers:
+            mounts.known_peer(name)
+        measured = _measure(told, peers)
+    except MeasureError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    if told.json:
+        print(json.dumps({"machine": _machine(), "rows": [table.as_json(each) for each in measured]}, indent=2))
+    missed = [f"{each.row}: {found.what}" for each in measured for found in each.findings if found.holds is False]
+    for line in missed:
+        print(f"bench: bar missed: {line}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _measure(told: argparse.Namespace, peers: list[str]) -> list[table.Measured]:
+    measured = []
+    with ExitStack() as stack:
+        store = stack.enter_context(Store())
+        folder = stack.enter_context(sources.folder_in_memory())
+        disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="modelfs-bench-disk-", dir=told.disk)))
+        scale = SHORT if told.short else Scale()
+        bench = Bench(
+            store=store,
+            folder=folder,
+            disk=disk,
+            triton=Path(told.triton_cache),
+            scale=scale,
+            rounds=told.rounds or (3 if told.short else 5),
+            peers=peers,
+            options=told.options.split(),
+        )
+        if not told.json:
+            print(_machine())
+        for name in told.rows or ROWS:
+            bench.say(f"{name}: {(ROWS[name].__doc__ or '').splitlines()[0]}")
+            found = ROWS[name](bench)
+            measured.append(found)
+            if not told.json:
+                print(table.text_of(found), flush=True)
+    return measured
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/bench/run.sh", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"all unless named: {', '.join(ROWS)}")
+    parser.add_argument("--rounds", type=int, default=0, help="paired rounds; 5, or 3 in the short mode")
+    parser.add_argument("--short", action="store_true", help="less data: shows that it runs, in minutes")
+    parser.add_argument("--peers", default="", help=f"comma-separated, of {', '.join([*mounts.PEERS, 'triton'])}")
+    parser.add_argument("--json", action="store_true", help="print JSON, with every sample")
+    parser.add_argument("--options", default="", help="more options for 'modelfs mount', in one word: '--memory 512M'")
+    parser.add_argument("--disk", default=tempfile.gettempdir(), help="a folder on a disk, for the local copies")
+    parser.add_argument("--triton-cache", default=str(REPOSITORY / ".cache"), help="where tritonserver is, or is put")
+    return parser.parse_args()
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores, {memory} MiB, kernel {platform.release()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
