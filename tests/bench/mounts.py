@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from bench.children import MeasureError, Watched
 from bench.store import BUCKET, Store, clean_environment
@@ -69,16 +70,16 @@ def mount_s3(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
 
 @contextmanager
 def geesefs(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
-    """Mount by GeeseFS, with its own defaults."""
+    """Mount by GeeseFS, with its own defaults, but for the kind of listing: the store speaks only version 2."""
     bucket = f"{BUCKET}:{prefix}" if prefix else BUCKET
-    with _peer("geesefs", lambda path: ["-f", "--endpoint", store.url, "-o", "ro", bucket, str(path)]) as mounted:
+    with _peer("geesefs", lambda path: ["-f", "--endpoint", store.url, "--list-type", "2", "-o", "ro", bucket, str(path)]) as mounted:
         yield mounted
 
 
 @contextmanager
 def rclone(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
-    """Mount by rclone, with its own defaults: without a cache of files."""
-    remote = f":s3,provider=Other,env_auth=true,region=us-east-1,endpoint='{store.url}':{BUCKET}/{prefix}".rstrip("/")
+    """Mount by rclone, with its own defaults (no cache of files), but for the kind of listing."""
+    remote = f":s3,provider=Other,env_auth=true,region=us-east-1,list_version=2,endpoint='{store.url}':{BUCKET}/{prefix}".rstrip("/")
     with _peer("rclone", lambda path: ["mount", "--read-only", remote, str(path)]) as mounted:
         yield mounted
 
@@ -120,10 +121,12 @@ def _peer(name: str, arguments: Callable[[Path], Sequence[str]]) -> Iterator[Mou
         try:
             while not is_mounted(path):
                 if process.poll() is not None or time.monotonic() - began_s > _MOUNT_S:
-                    log.seek(0)
-                    raise MeasureError(f"{name} does not mount: {log.read().decode(errors='replace')[-600:]}")
+                    raise MeasureError(f"{name} does not mount: {_tail(log)}")
                 time.sleep(0.005)
-            path.stat()
+            try:
+                path.stat()
+            except OSError as error:
+                raise MeasureError(f"{name} mounts and does not answer ({error}): {_tail(log)}") from error
             yield Mounted(path, Watched([process.pid]), time.monotonic() - began_s)
         finally:
             if is_mounted(path):
@@ -134,6 +137,11 @@ def _peer(name: str, arguments: Callable[[Path], Sequence[str]]) -> Iterator[Mou
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _tail(log: BinaryIO) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace")[-1000:]
 
 
 @contextmanager
