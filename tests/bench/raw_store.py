@@ -48,12 +48,12 @@ def read_some(url: str, key: str, offsets: Sequence[int], length: int) -> Work:
     return work
 
 
-def list_all(url: str) -> Work:
-    """List everything, a thousand keys a request."""
+def list_all(url: str, prefix: str) -> Work:
+    """List everything below a prefix, a thousand keys a request."""
     store = _open(url)
 
     def work() -> dict[str, Any]:
-        return {"bytes": 0, "files": sum(len(page) for page in obstore.list(store, chunk_size=1000))}
+        return {"bytes": 0, "files": sum(len(page) for page in obstore.list(store, prefix, chunk_size=1000))}
 
     return work
 

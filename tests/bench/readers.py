@@ -196,11 +196,11 @@ def raw_scattered(url: str, key: str, offsets: Sequence[int], length: int) -> Wo
     return read_some(url, key, offsets, length)
 
 
-def raw_listing(url: str) -> Work:
-    """List all objects with obstore."""
+def raw_listing(url: str, prefix: str) -> Work:
+    """List all objects below a prefix with obstore."""
     from bench.raw_store import list_all  # noqa: PLC0415  only this reader needs obstore
 
-    return list_all(url)
+    return list_all(url, prefix)
 
 
 KINDS: dict[str, Callable[..., Work]] = {
