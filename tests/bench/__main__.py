@@ -16,7 +16,7 @@ from pathlib import Path
 from bench import mounts, rows_limits, rows_read, rows_tree, rows_triton, sources, table
 from bench.bench import MIB, SHORT, Bench, Scale
 from bench.children import MeasureError
-from bench.store import Store
+from bench.store import LOOPBACK, Store
 
 ROWS: dict[str, Callable[[Bench], table.Measured]] = {
     **rows_read.ROWS,
@@ -47,7 +47,10 @@ def main() -> int:
     missed = [f"{each.row}: {found.what}" for each in measured for found in each.findings if found.holds is False]
     for line in missed:
         print(f"bench: bar missed: {line}", file=sys.stderr)
-    return 1 if missed else 0
+    troubles = [each for each in measured if each.trouble]
+    for row in troubles:
+        print(f"bench: not measured: {row.row}: {row.trouble}", file=sys.stderr)
+    return 2 if troubles else 1 if missed else 0
 
 
 def _measure(told: argparse.Namespace, peers: list[str]) -> list[table.Measured]:
@@ -71,7 +74,12 @@ def _measure(told: argparse.Namespace, peers: list[str]) -> list[table.Measured]
             print(_machine())
         for name in told.rows or ROWS:
             bench.say(f"{name}: {(ROWS[name].__doc__ or '').splitlines()[0]}")
-            found = ROWS[name](bench)
+            try:
+                found = ROWS[name](bench)
+            except MeasureError as error:
+                # a row whose daemon dies is a result too, and the others are still to come
+                found = table.Measured(name, (ROWS[name].__doc__ or "").splitlines()[0], {}, (), str(error))
+                store.shape(LOOPBACK)
             measured.append(found)
             if not told.json:
                 print(table.text_of(found), flush=True)

@@ -6,6 +6,7 @@ the processes that serve a mount and of nothing else.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,7 @@ def _line(process: "subprocess.Popen[str]") -> str:
     line = process.stdout.readline()
     if not line:
         _, complaint = process.communicate()
-        raise MeasureError(f"a reader failed: {complaint.strip()}")
+        raise MeasureError(_failure(process, complaint))
     return line
 
 
@@ -94,9 +95,15 @@ def _result(process: "subprocess.Popen[str]", limit_s: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         raise MeasureError(f"a reader did not end within {limit_s:g} s") from error
     if process.returncode:
-        raise MeasureError(f"a reader failed: {complaint.strip()}")
+        raise MeasureError(_failure(process, complaint))
     found: dict[str, Any] = json.loads(answer)
     return found
+
+
+def _failure(process: "subprocess.Popen[str]", complaint: str) -> str:
+    code = process.returncode
+    ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+    return f"a reader ended with {ended}: {complaint.strip()[-2000:] or 'it said nothing'}"
 
 
 @dataclass(slots=True)

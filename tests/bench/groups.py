@@ -54,8 +54,14 @@ def memory_group(name: str, limit_bytes: int) -> Iterator[Group]:
         limit.write_text(str(limit_bytes))
     except OSError as error:
         raise MeasureError(f"this row needs a memory cgroup, which cannot be made here: {error}") from error
+    group = Group(folder)
     try:
-        yield Group(folder)
+        yield group
+    except MeasureError as error:
+        if group.kills():
+            told = f"the kernel killed a process of the group {name!r}, which may hold {limit_bytes >> 20} MiB"
+            raise MeasureError(f"{told}; then {error}") from error
+        raise
     finally:
         _remove(folder)
 

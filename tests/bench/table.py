@@ -52,12 +52,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One row: what its subjects did, and what follows."""
+    """One row: what its subjects did, and what follows; or why it could not be measured."""
 
     row: str
     title: str
     rounds: Rounds
     findings: Sequence[Finding]
+    trouble: str = ""
 
 
 def median_ratio(one: Sequence[float], other: Sequence[float]) -> float:
@@ -136,6 +137,7 @@ def text_of(measured: Measured) -> str:
             for line in cells
         ]
     lines += [f"   {_sentence(finding)}" for finding in measured.findings]
+    lines += [f"   NOT MEASURED: {measured.trouble}"] if measured.trouble else []
     return "\n".join(lines)
 
 
@@ -153,5 +155,6 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "title": measured.title,
         "samples": {subject: [asdict(each) for each in samples] for subject, samples in measured.rounds.items()},
         "medians": rows_of(measured),
+        "trouble": measured.trouble,
         "findings": [{**asdict(finding), "holds": finding.holds} for finding in measured.findings],
     }
