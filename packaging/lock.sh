@@ -17,5 +17,6 @@ compile() { # NAME ARGUMENT...
 compile test pyproject.toml --group test "$@"
 compile quickstart pyproject.toml --group quickstart --constraint packaging/requirements-test.lock "$@"
 compile image pyproject.toml --constraint packaging/requirements-test.lock "$@"
+compile bench pyproject.toml --group bench --constraint packaging/requirements-test.lock "$@"
 compile build --group build "$@"
 compile triton --group triton --no-deps "$@"

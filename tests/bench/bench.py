@@ -94,9 +94,7 @@ class Bench:
     def mounters(self, prefix: str) -> dict[str, Mounter]:
         """Return what mounts modelfs, and each peer that is asked for."""
         peers: dict[str, Mounter] = {
-            name: partial(mounts.PEERS[name], self.store, prefix=prefix)  # type: ignore[operator]
-            for name in self.peers
-            if name in mounts.PEERS
+            name: partial(mounts.PEERS[name], self.store, prefix=prefix) for name in self.peers if name in mounts.PEERS
         }
         return {"modelfs": self.modelfs(prefix), **peers}
 

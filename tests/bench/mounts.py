@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mount.mounting_for_tests import is_mounted, processes_with_environment, wait_until
+
 from bench.children import MeasureError, Watched
 from bench.store import BUCKET, Store, clean_environment
-from mount.mounting_for_tests import is_mounted, processes_with_environment, wait_until
 
 Preexec = Callable[[], None] | None
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "peers"
@@ -36,9 +37,7 @@ class Mounted:
 
 
 @contextmanager
-def modelfs(
-    store: Store, *options: str, prefix: str = "", url: str = "", preexec: Preexec = None
-) -> Iterator[Mounted]:
+def modelfs(store: Store, *options: str, prefix: str = "", url: str = "", preexec: Preexec = None) -> Iterator[Mounted]:
     """Mount a prefix of the store by the command line, as a user does."""
     with _folder("modelfs") as folder:
         path, runtime = folder / "mnt", folder / "run"
@@ -62,7 +61,15 @@ def modelfs(
 @contextmanager
 def mount_s3(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
     """Mount by Mountpoint for Amazon S3, with its own defaults."""
-    options = ["--foreground", "--read-only", "--endpoint-url", store.url, "--force-path-style", "--region", "us-east-1"]
+    options = [
+        "--foreground",
+        "--read-only",
+        "--endpoint-url",
+        store.url,
+        "--force-path-style",
+        "--region",
+        "us-east-1",
+    ]
     options += ["--prefix", f"{prefix}/"] if prefix else []
     with _peer("mount-s3", lambda path: [*options, BUCKET, str(path)]) as mounted:
         yield mounted
@@ -72,14 +79,17 @@ def mount_s3(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
 def geesefs(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
     """Mount by GeeseFS, with its own defaults, but for the kind of listing: the store speaks only version 2."""
     bucket = f"{BUCKET}:{prefix}" if prefix else BUCKET
-    with _peer("geesefs", lambda path: ["-f", "--endpoint", store.url, "--list-type", "2", "-o", "ro", bucket, str(path)]) as mounted:
+    with _peer(
+        "geesefs", lambda path: ["-f", "--endpoint", store.url, "--list-type", "2", "-o", "ro", bucket, str(path)]
+    ) as mounted:
         yield mounted
 
 
 @contextmanager
 def rclone(store: Store, *, prefix: str = "") -> Iterator[Mounted]:
     """Mount by rclone, with its own defaults (no cache of files), but for the kind of listing."""
-    remote = f":s3,provider=Other,env_auth=true,region=us-east-1,list_version=2,endpoint='{store.url}':{BUCKET}/{prefix}".rstrip("/")
+    told = f"provider=Other,env_auth=true,region=us-east-1,list_version=2,endpoint='{store.url}'"
+    remote = f":s3,{told}:{BUCKET}/{prefix}".rstrip("/")
     with _peer("rclone", lambda path: ["mount", "--read-only", remote, str(path)]) as mounted:
         yield mounted
 
@@ -163,7 +173,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], preexec: Preexe
         text=True,
         timeout=_MOUNT_S,
         check=False,
-        preexec_fn=preexec,  # noqa: PLW1509  we have no threads
+        preexec_fn=preexec,
         cwd=os.path.sep,
     )
     if done.returncode:

@@ -46,12 +46,15 @@ def mapped(path: str, pieces: Sequence[Sequence[int]]) -> Work:
 
     def work() -> Result:
         before = _major_faults()
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as area:
-            with memoryview(area) as view:
-                for offset, length in pieces:
-                    for position in range(offset, offset + length, _COPY_BYTES):
-                        count = min(_COPY_BYTES, offset + length - position)
-                        buffer[:count] = view[position : position + count]
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as area,
+            memoryview(area) as view,
+        ):
+            for offset, length in pieces:
+                for position in range(offset, offset + length, _COPY_BYTES):
+                    count = min(_COPY_BYTES, offset + length - position)
+                    buffer[:count] = view[position : position + count]
         return {"bytes": sum(length for _, length in pieces), "major_faults": _major_faults() - before}
 
     return work

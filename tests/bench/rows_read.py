@@ -1,4 +1,4 @@
-"""Rows on reading one large file: sequential, mapped, by real loaders, at random; at loopback speed and cloud-shaped."""
+"""Rows on reading one large file: sequential, mapped, by real loaders, at random; loopback and cloud-shaped."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -48,7 +48,11 @@ def _sequential(bench: Bench, row: str, title: str, *, readers: int, link: Link,
         subjects[name] = bench.cold(name, mounter, shares(size, readers), check=checked(source))
     rounds = bench.take_turns(subjects)
     findings = [bench.best_raw(size, link), against_raw(rounds, "modelfs", bar)]
-    findings += [Finding(f"modelfs to {name}", rate_ratio(rounds, "modelfs", name), "x") for name in bench.peers if name in rounds]
+    findings += [
+        Finding(f"modelfs to {name}", rate_ratio(rounds, "modelfs", name), "x")
+        for name in bench.peers
+        if name in rounds
+    ]
     bench.store.shape(LOOPBACK)
     return Measured(row, title, rounds, findings)
 
@@ -102,7 +106,9 @@ def again(bench: Bench) -> Measured:
     rounds = bench.take_turns(subjects)
     cost = median_of(rounds["modelfs, again"], lambda each: each.cpu_s)
     findings = [
-        Finding("modelfs again to the local file", rate_ratio(rounds, "modelfs, again", "local file, cached"), "x", 0.85),
+        Finding(
+            "modelfs again to the local file", rate_ratio(rounds, "modelfs, again", "local file, cached"), "x", 0.85
+        ),
         Finding("modelfs's CPU in it", cost or 0.0, "s", 0.05, "at most"),
     ]
     return Measured("again", "the same file again, one reader", rounds, findings)
@@ -153,7 +159,9 @@ def loaders(bench: Bench) -> Measured:
 
     check_weights = checked(weights, name="weights.bin")
     subjects = {
-        "local safetensors, cached": local("local safetensors, cached", tensors(copy.parent), before=lambda: run(*tensors(copy.parent))),
+        "local safetensors, cached": local(
+            "local safetensors, cached", tensors(copy.parent), before=lambda: run(*tensors(copy.parent))
+        ),
         "local onnx, cached": local("local onnx, cached", session(model), size=sizes["onnx"]),
     }
     for name, mounter in bench.mounters("big").items():
@@ -165,7 +173,9 @@ def loaders(bench: Bench) -> Measured:
         subjects[told] = bench.cold(told, mounter, session, check=check_weights, size=sizes["onnx"])
     rounds = bench.take_turns(subjects)
     findings = [
-        Finding(f"{kind} to the sequential read", time_ratio(rounds, f"modelfs, {kind}", "modelfs"), "x", 1.15, "at most")
+        Finding(
+            f"{kind} to the sequential read", time_ratio(rounds, f"modelfs, {kind}", "modelfs"), "x", 1.15, "at most"
+        )
         for kind in ("safetensors", "onnx")
     ]
     return Measured("loaders", "safetensors and onnxruntime with external data, cold, loopback", rounds, findings)
@@ -176,7 +186,8 @@ def scattered(bench: Bench) -> Measured:
     source = bench.big_file()
     pages = source.stat().st_size // RANDOM_BYTES
     chance = random.Random(7)
-    findings, all_rounds = [], {}
+    findings: list[Finding] = []
+    all_rounds: dict[str, Sequence[Sample]] = {}
     for name, link in (("loopback", LOOPBACK), ("cloud", CLOUD)):
         count = bench.scale.scattered if link is LOOPBACK else bench.scale.scattered // 4
         offsets = [page * RANDOM_BYTES for page in chance.sample(range(pages), count)]
@@ -209,7 +220,11 @@ def _scattered(bench: Bench, link: str, source: Path, offsets: list[int]) -> tup
             mounted.daemon.reset()
             timed = run(Job("scattered", {"path": path, "offsets": offsets, "length": RANDOM_BYTES}))
             sample = Sample(
-                timed.seconds, timed.bytes, mounted.daemon.cpu_s(), mounted.daemon.peak_bytes(), bench.store.sent().bytes
+                timed.seconds,
+                timed.bytes,
+                mounted.daemon.cpu_s(),
+                mounted.daemon.peak_bytes(),
+                bench.store.sent().bytes,
             )
             medians["modelfs"].append(percentile(timed.each[0]["took_s"], 0.5))
             run(Job("compare", {"path": path, "source": str(source), "pieces": pieces}))
@@ -229,4 +244,3 @@ ROWS = {
     "loaders": loaders,
     "random": scattered,
 }
-

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Self
 
 import models as examples
+from tritonserver import TritonServer, install
+
 from bench import sources
 from bench.bench import MIB, Bench
 from bench.children import Job, MeasureError, drop_cached, run
 from bench.mounts import Mounted
 from bench.store import LOOPBACK, Link, clean_environment
 from bench.table import Finding, Measured, Sample, time_ratio
-from tritonserver import TritonServer, install
 
 NEAR = Link(latency_s=0.020)
 _LIMIT_S = 300.0

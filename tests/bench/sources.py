@@ -22,7 +22,7 @@ _TENSORS = 16
 @contextmanager
 def folder_in_memory() -> Iterator[Path]:
     """Yield a folder in tmpfs."""
-    folder = Path(tempfile.mkdtemp(prefix="modelfs-bench-", dir="/dev/shm"))  # noqa: S108  where tmpfs is
+    folder = Path(tempfile.mkdtemp(prefix="modelfs-bench-", dir="/dev/shm"))
     try:
         yield folder
     finally:
@@ -46,7 +46,11 @@ def safetensors_file(path: Path, size: int) -> Path:
     """Write a safetensors file of ``size`` bytes with tensors of equal size, in the order of their names."""
     each = (size - 4096) // _TENSORS // 4
     header = {
-        f"layer.{number:02d}": {"dtype": "F32", "shape": [each], "data_offsets": [number * each * 4, (number + 1) * each * 4]}
+        f"layer.{number:02d}": {
+            "dtype": "F32",
+            "shape": [each],
+            "data_offsets": [number * each * 4, (number + 1) * each * 4],
+        }
         for number in range(_TENSORS)
     }
     text = json.dumps(header).encode()

@@ -44,9 +44,7 @@ def clean_environment() -> dict[str, str]:
     dropped = ("AWS_", "MODELFS_", "NOTIFY_SOCKET")
     names = {"http_proxy", "https_proxy", "no_proxy", "all_proxy"}
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(dropped) and name.lower() not in names
+        name: value for name, value in os.environ.items() if not name.startswith(dropped) and name.lower() not in names
     }
     keys = {"AWS_ACCESS_KEY_ID": "bench-key", "AWS_SECRET_ACCESS_KEY": "bench-secret", "AWS_REGION": "us-east-1"}
     paths = os.pathsep.join([str(HERE.parent), str(HERE.parents[1])])

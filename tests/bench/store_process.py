@@ -1,7 +1,7 @@
 """The store of a benchmark as a process of its own: ``python -m bench.store_process``, told what to do on its input.
 
-Law: one JSON object a line comes in, one goes out. The bodies go by sendfile from files in tmpfs; beside them Python
-does some ten microseconds a request, so that the store shares the machine with what is measured but not its interpreter.
+Law: one JSON object a line comes in, one goes out. The bodies go by sendfile from files in tmpfs, without Python and
+without a copy, and the store shares the machine with what is measured but not its interpreter.
 """
 
 import json

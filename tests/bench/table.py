@@ -108,12 +108,17 @@ def rows_of(measured: Measured) -> list[dict[str, Any]]:
                 "mb_per_s": median_of(samples, lambda each: each.rate / _MB) if carries else None,
                 "to_first": rate_ratio(measured.rounds, subject, str(first)) if carries else None,
                 "cpu_s_per_gb": median_of(
-                    samples, lambda each: None if each.cpu_s is None or not each.bytes else each.cpu_s / each.bytes * 1e9
+                    samples,
+                    lambda each: None if each.cpu_s is None or not each.bytes else each.cpu_s / each.bytes * 1e9,
                 ),
-                "peak_mib": median_of(samples, lambda each: None if each.peak_bytes is None else each.peak_bytes / _MIB),
+                "peak_mib": median_of(
+                    samples, lambda each: None if each.peak_bytes is None else each.peak_bytes / _MIB
+                ),
                 "fetched_per_byte": median_of(
                     samples,
-                    lambda each: None if each.fetched_bytes is None or not each.bytes else each.fetched_bytes / each.bytes,
+                    lambda each: (
+                        None if each.fetched_bytes is None or not each.bytes else each.fetched_bytes / each.bytes
+                    ),
                 ),
             }
         )
@@ -129,11 +134,18 @@ def text_of(measured: Measured) -> str:
     lines = [f"\n== {measured.row}: {measured.title}"]
     if measured.rounds:
         cells = [list(HEADINGS)]
-        for row in rows_of(measured):
-            cells.append(["-" if value is None else form.format(value) for form, value in zip(_FORMS, row.values(), strict=True)])
+        cells.extend(
+            ["-" if value is None else form.format(value) for form, value in zip(_FORMS, row.values(), strict=True)]
+            for row in rows_of(measured)
+        )
         widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
         lines += [
-            "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+            "  ".join(
+                [
+                    line[0].ljust(widths[0]),
+                    *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+                ]
+            )
             for line in cells
         ]
     lines += [f"   {_sentence(finding)}" for finding in measured.findings]
