@@ -173,6 +173,14 @@ class Config(BaseModel):
             " over `AWS_ENDPOINT_URL`.",
         ),
     ] = None
+    engine: Annotated[
+        Literal["auto", "obstore", "fsspec"],
+        Option("engine", "ENGINE", "auto, obstore or fsspec", "auto", parse_lower, is_for_listing=True),
+        Field(
+            description="Who fetches the bytes of objects. auto is obstore, the faster one; fsspec is s3fs, gcsfs or"
+            " adlfs. Listings are the same with both, and so is a local folder.",
+        ),
+    ] = "auto"
     addressing_style: Annotated[
         Literal["auto", "path", "virtual"],
         Option("addressing_style", "STYLE", "auto, path or virtual", "auto", parse_lower, is_for_listing=True),

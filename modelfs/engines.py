@@ -6,17 +6,23 @@ Law: an engine is imported only when its location is used, since each costs star
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from modelfs import aws_settings, credentials, credentials_triton
+from modelfs.errors import UsageError
 from modelfs.location import Location
 from modelfs.proxies import proxy_for
 from modelfs.s3_address import AddressingStyle, Where
 from modelfs.store import Store
 
+Engine = Literal["auto", "obstore", "fsspec"]
+"""Who fetches the bytes of objects. auto is obstore; a local folder is read by ``LocalStore`` with each of them."""
+
 
 def open_store(
     location: Location,
     *,
+    engine: Engine = "auto",
     region: str | None,
     connect_timeout_s: float,
     stall_timeout_s: float,
@@ -38,6 +44,8 @@ def open_store(
         from modelfs.store_local import LocalStore  # noqa: PLC0415  see the law
 
         return LocalStore(location.prefix)
+    if engine == "fsspec":
+        raise UsageError(f"{location.display} cannot be read through fsspec yet: use --engine obstore")
     if location.scheme == "s3":
         from modelfs.store_s3 import S3Store  # noqa: PLC0415  see the law
 

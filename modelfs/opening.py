@@ -21,6 +21,7 @@ async def open_configured(location: Location, config: Config) -> Store:
     request = partial(
         open_store,
         location,
+        engine=config.engine,
         region=config.region,
         endpoint_url=config.endpoint_url,
         addressing_style=config.addressing_style,
