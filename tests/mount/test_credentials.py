@@ -2,7 +2,6 @@
 
 import json
 import os
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from faultserver import Fault, FaultServer, Keys, Stamped, Status, TotalRate
 from mount.mounting_for_tests import MODELFS, PATIENCE_S, Mount, environment, mounted, wait_until
-from tls_front import TlsFront
+from tls_front import TlsFront, make_authority, server_context
 from token_endpoints import ROLE, token_endpoints
 
 SECRET, TOKEN, PROXY_WORD, QUERY = "MARKsecret0001", "MARKtoken0002", "MARKproxy0003", "MARKquery0004"
@@ -183,16 +182,7 @@ def test_keys_that_rotate_in_mid_read_do_not_disturb_it(tmp_path: Path, by: str)
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an authority, and a certificate of it for 127.0.0.1 with its key beside it. Return the folder."""
     folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", "-days", "2", "-subj", "/CN=our authority", *new_key, "-keyout", "ca.key", "-out", "ca.pem")
-    openssl("req", "-subj", "/CN=store", *new_key, "-keyout", "store.key", "-out", "store.csr")
-    (folder / "names").write_text("subjectAltName = IP:127.0.0.1, DNS:localhost\nbasicConstraints = CA:FALSE\n")
-    signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-    openssl("x509", "-req", "-in", "store.csr", *signer, "-days", "2", "-out", "store.pem")
+    make_authority(folder)
     return folder
 
 
@@ -202,9 +192,7 @@ def test_mount_over_https_with_a_private_authority(
 ) -> None:
     content = Stamped("x", "v1", 20_000_000)
     store.put("models", "repository/m/1/x", content)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "store.pem", certificate / "store.key")
-    with TlsFront(store.port, context) as port:
+    with TlsFront(store.port, server_context(certificate)) as port:
         url = f"s3://https://127.0.0.1:{port}/models/repository"
         authority = str(certificate / "ca.pem")
         options = ("--ca-bundle", authority) if said == "--ca-bundle" else ()
