@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faultserver import Bearer, FaultServer
 from google_stub import GoogleStub
-from stores.azure_venues import KINDS, AzuriteVenue, Kind
+from stores.azure_venues import KINDS, AzureFaultVenue, AzuriteVenue, Kind
 from stores.azurite import Azurite, azurite
 from stores.fake_gcs import fake_gcs_program, fake_gcs_server
 from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue
@@ -63,23 +63,27 @@ def gcs_venue() -> Iterator[GcsFaultVenue]:
         yield GcsFaultVenue(server, stub)
 
 
-_PLACES = ("local", "fault server", "moto", "gcs fault server", "fake-gcs-server", *_AZURITE)
+@pytest.fixture
+def azure_venue() -> Iterator[AzureFaultVenue]:
+    with FaultServer("azure, hierarchical", unsorted=True) as server:
+        yield AzureFaultVenue(server)
+
+
+_FAULTY = {"fault server": "fault_venue", "gcs fault server": "gcs_venue", "azure fault server": "azure_venue"}
+_PLACES = ("local", "moto", "fake-gcs-server", *_FAULTY, *_AZURITE)
 
 
 def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if kind := _AZURITE.get(request.param):
         return AzuriteVenue(request.getfixturevalue("azurite_server"), kind)
-    if request.param == "gcs fault server":
-        gcs: GcsFaultVenue = request.getfixturevalue("gcs_venue")
-        return gcs
+    if fixture := _FAULTY.get(request.param):
+        faulty: Place = request.getfixturevalue(fixture)
+        return faulty
     if request.param == "fake-gcs-server":
         return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
     if request.param == "local":
         return LocalVenue(tmp_path)
-    if request.param == "moto":
-        return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
-    faulty: FaultVenue = request.getfixturevalue("fault_venue")
-    return faulty
+    return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
 
 
 @pytest.fixture(params=_PLACES)
