@@ -127,6 +127,10 @@ class FaultServer:
         """Return what a client would be served now, or None."""
         return self._objects.get(bucket, key)
 
+    def let_in(self, keys: Keys | Bearer | None) -> None:
+        """Let only ``keys`` in from now on; None is everybody."""
+        self._site.keys = keys
+
     # -- log
 
     def requests(self, *, kind: Kind | None = None, key: str | None = None) -> list[Record]:

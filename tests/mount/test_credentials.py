@@ -134,11 +134,6 @@ def test_assumed_roles_secrets_are_not_logged_either(tmp_path: Path) -> None:
 # -- rotation in the middle of a read
 
 
-def switch_keys(server: FaultServer, keys: Keys) -> None:
-    """Let only ``keys`` in from now on."""
-    server._site.keys = keys
-
-
 @pytest.mark.parametrize("by", ["triton's file", "a profile"])
 def test_keys_that_rotate_in_mid_read_do_not_disturb_it(tmp_path: Path, by: str) -> None:
     content = Stamped("x", "v1", 60_000_000)
@@ -168,7 +163,7 @@ def test_keys_that_rotate_in_mid_read_do_not_disturb_it(tmp_path: Path, by: str)
                 while chunk := file.read(1 << 20):
                     data += chunk
                     if len(data) == 8 << 20:
-                        switch_keys(server, new)
+                        server.let_in(new)
                         threading.Timer(2, give, [new]).start()  # the file follows a little later, as it does
             assert bytes(data) == content.read(0, content.size)
             assert [each for each in server.requests(kind="get") if each.status == 403]
