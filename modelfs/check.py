@@ -96,6 +96,8 @@ async def _check_store(location: Location, config: Config, lines: list[Line]) ->
         facts = await _facts(store) or facts  # the region may be the listing's
         where = f" in region {facts.region}" if facts.region else ""
         lines.append(Line("endpoint", "good", f"{facts.endpoint} answers{where}"))
+        if facts.engine:
+            lines.append(Line("engine", "known", f"{facts.engine} fetches the bytes"))
     lines.append(await _read(store, objects, policy))
 
 

@@ -47,7 +47,8 @@ def open_store(
     if engine == "fsspec":
         raise UsageError(f"{location.display} cannot be read through fsspec yet: use --engine obstore")
     if location.scheme == "s3":
-        from modelfs.store_s3 import S3Store  # noqa: PLC0415  see the law
+        from modelfs import obstore_s3  # noqa: PLC0415  see the law
+        from modelfs.store_s3 import S3Store  # noqa: PLC0415  only when it is needed
 
         file = credentials_triton.find_file(location, environment) if sign_requests else None
         aws = aws_settings.find(environment if file is None else credentials.with_entry(environment, file()))
@@ -55,6 +56,7 @@ def open_store(
         bundle = Path(ca_bundle) if ca_bundle else aws.ca_bundle
         return S3Store(
             location,
+            open_reader=obstore_s3.S3Reader,
             where=Where(location.endpoint or endpoint_url or aws.endpoint_url, style, aws.use_dual_stack, aws.use_fips),
             region=region or aws.region,
             keys=credentials.find_s3(environment, file) if sign_requests else None,
@@ -67,12 +69,14 @@ def open_store(
             expected_bucket_owner=expected_bucket_owner,
         )
     if location.scheme == "as":
+        from modelfs import obstore_azure  # noqa: PLC0415  see the law
         from modelfs.credentials_azure import find_azure  # noqa: PLC0415  see the law
         from modelfs.store_azure import AzureStore  # noqa: PLC0415  only when it is needed
 
         file = credentials_triton.find_file(location, environment) if sign_requests else None
         return AzureStore(
             location,
+            open_reader=obstore_azure.AzureReader,
             access=find_azure(location, environment, file, endpoint_url=endpoint_url, is_anonymous=not sign_requests),
             connect_timeout_s=connect_timeout_s,
             stall_timeout_s=stall_timeout_s,
@@ -81,12 +85,14 @@ def open_store(
             proxy_for=partial(proxy_for, environment=environment),
         )
     from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
+    from modelfs import obstore_gcs  # noqa: PLC0415  see the law
     from modelfs.store_gcs import GCSStore  # noqa: PLC0415  only when it is needed
 
     entry = credentials_triton.find_file(location, environment) if sign_requests else None
     path = None if entry is None else lambda: entry()["path"]
     return GCSStore(
         location,
+        open_reader=obstore_gcs.GCSReader,
         endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
         tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
         billing_project=gcs.find_billing_project(environment),

@@ -14,8 +14,10 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.http_errors import OBSTORE_ERRORS, URLLIB3_ERRORS, from_urllib3
-from modelfs.s3_errors import Refusal, WrongRegionError, from_obstore, from_refusal
+from modelfs.http_errors import URLLIB3_ERRORS, from_urllib3
+from modelfs.obstore_errors import OBSTORE_ERRORS
+from modelfs.obstore_s3 import from_obstore
+from modelfs.s3_errors import Refusal, WrongRegionError, from_refusal
 
 OBSTORE = {
     "AlreadyExistsError": StoreRefusedError,

@@ -17,6 +17,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.errors import AccessRefusedError, ModelfsError, ObjectNotFoundError
 from modelfs.location import parse
+from modelfs.obstore_azure import AzureReader
 from modelfs.store import Store
 from modelfs.store_azure import AzureStore
 
@@ -32,6 +33,7 @@ def azure(azurite_server: Azurite) -> AzuriteVenue:
 def open_with(azure: AzuriteVenue, credential: Callable[[], AzureCredential] | None) -> Store:
     return AzureStore(
         parse(f"as://{azure.server.place}/{azure.container}/repo"),
+        open_reader=AzureReader,
         access=AzureAccess(azure.server.service_url, ACCOUNT, credential, "a test"),
         connect_timeout_s=1,
         stall_timeout_s=10,
@@ -127,6 +129,7 @@ def test_bearer_token_is_sent_by_listings_and_reads() -> None:
         with canned(Canned(status, f"<Error><Code>{says}</Code></Error>")) as url:
             store = AzureStore(
                 parse("as://acct/c"),
+                open_reader=AzureReader,
                 access=AzureAccess(url, "acct", lambda: AzureBearer("hunter2", 2e9), "a test"),
                 connect_timeout_s=1,
                 stall_timeout_s=5,

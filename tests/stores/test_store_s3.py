@@ -14,6 +14,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.credentials import S3Keys
 from modelfs.errors import ModelfsError, StoreRefusedError, UsageError, VersionGoneError
 from modelfs.location import parse
+from modelfs.obstore_s3 import S3Reader
 from modelfs.s3_address import Where
 from modelfs.store import Store
 from modelfs.store_s3 import S3Store
@@ -141,6 +142,7 @@ def test_rotated_keys_are_used_by_the_next_request(fault_venue: FaultVenue) -> N
     now = [S3Keys("AKIDEXAMPLE", "wrong", "token/+=")]
     store = S3Store(
         parse(f"s3://{fault_venue.server.url}/bkt/repo"),
+        open_reader=S3Reader,
         where=Where(fault_venue.server.url),
         region="eu-west-3",
         keys=lambda: now[0],
