@@ -181,6 +181,15 @@ class Config(BaseModel):
             " adlfs. Listings are the same with both, and so is a local folder.",
         ),
     ] = "auto"
+    allow_unpinned: Annotated[
+        bool,
+        Option("allow_unpinned", "", "true or false", "false", parse_switch, is_for_listing=True),
+        Field(
+            description="Whether to read, with `--engine fsspec`, from a store that cannot pin a version: `http://`,"
+            " `sftp://`, `hf://` and whatever else fsspec has a driver for. A file that is replaced while it is read"
+            " may give bytes of two versions.",
+        ),
+    ] = False
     addressing_style: Annotated[
         Literal["auto", "path", "virtual"],
         Option("addressing_style", "STYLE", "auto, path or virtual", "auto", parse_lower, is_for_listing=True),
@@ -208,6 +217,15 @@ class Config(BaseModel):
         Field(
             pattern=r"^[0-9]{12}$",
             description="Which AWS account must own the S3 bucket. Another owner's bucket is refused.",
+        ),
+    ] = None
+    sas_file: Annotated[
+        str | None,
+        Option("sas_file", "FILE", "the path of a file", "none", parse_path, is_for_listing=True),
+        Field(
+            min_length=1,
+            description="A file that holds a SAS token for Azure and is read again when it changes, so that a living"
+            " mount gets a new one.",
         ),
     ] = None
     ca_bundle: Annotated[

@@ -23,6 +23,7 @@ def open_store(
     location: Location,
     *,
     engine: Engine = "auto",
+    allow_unpinned: bool = False,
     region: str | None,
     connect_timeout_s: float,
     stall_timeout_s: float,
@@ -33,6 +34,7 @@ def open_store(
     sign_requests: bool = True,
     request_payer: bool = False,
     expected_bucket_owner: str | None = None,
+    sas_file: str | None = None,
     ca_bundle: str | None = None,
 ) -> Store:
     """Return the store of ``location``, with the credentials that the environment tells of.
@@ -44,6 +46,17 @@ def open_store(
         from modelfs.store_local import LocalStore  # noqa: PLC0415  see the law
 
         return LocalStore(location.prefix)
+    if location.scheme == "other":
+        from modelfs import store_unpinned as unpinned  # noqa: PLC0415  see the law
+
+        unpinned.check_allowed(location, is_engine_chosen=engine == "fsspec", is_allowed=allow_unpinned)
+        return unpinned.UnpinnedStore(
+            location,
+            connect_timeout_s=connect_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            proxy_for=partial(proxy_for, environment=environment),
+        )
     if engine == "fsspec":
         raise UsageError(f"{location.display} cannot be read through fsspec yet: use --engine obstore")
     if location.scheme == "s3":
@@ -77,7 +90,14 @@ def open_store(
         return AzureStore(
             location,
             open_reader=obstore_azure.AzureReader,
-            access=find_azure(location, environment, file, endpoint_url=endpoint_url, is_anonymous=not sign_requests),
+            access=find_azure(
+                location,
+                environment,
+                file,
+                endpoint_url=endpoint_url,
+                sas_file=Path(sas_file) if sas_file else None,
+                is_anonymous=not sign_requests,
+            ),
             connect_timeout_s=connect_timeout_s,
             stall_timeout_s=stall_timeout_s,
             max_connections=max_connections,

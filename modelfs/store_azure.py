@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfs.azure_listing import Container, Lister
+from modelfs.azure_signing import AzureSas
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
@@ -57,7 +58,7 @@ class AzureStore:
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""
-        if self.access.source is not None:
-            self.access.source()  # raises where there is no token
         access = self.access
-        return Facts(access.service_url, access.kind, expires_at_s=access.expires_at, engine=self._reader.name)
+        credential = access.source() if access.source is not None else None  # raises where there is no token
+        expires_at_s = credential.expires_at if isinstance(credential, AzureSas) else None
+        return Facts(access.service_url, access.kind, expires_at_s=expires_at_s, engine=self._reader.name)

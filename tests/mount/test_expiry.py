@@ -4,7 +4,11 @@ Each test reads a part, has the store refuse what it took until then, and reads 
 16 MiB, so most of the file is still to be fetched at that moment.
 """
 
+import base64
+import contextlib
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from entra_stub import Entra, entra
 from faultserver import Bearer, FaultServer, Keys, Stamped
 from google_stub import GoogleStub
 from mount.mounting_for_tests import Mount, mounted, wait_until
+from stores.azurite import KEY, azurite, container_sas
 from token_endpoints import AGENT_TOKEN, ROLE, Endpoints, token_endpoints
 
 CONTENT = Stamped("x", "v1", 60_000_000)
@@ -32,6 +37,14 @@ def read_across(mount: Mount, end: Callable[[], None]) -> None:
                 end()
     assert bytes(data) == CONTENT.read(0, CONTENT.size)
     wait_until(lambda: mount.status()["state"] == "healthy")
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once, as those who rotate keys do."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.rename(path)
 
 
 def refused_reads(server: FaultServer) -> list[int | None]:
@@ -129,3 +142,48 @@ def test_token_of_a_managed_identity_that_ends_in_mid_read_is_renewed(metadata: 
         with mounted(url, tmp_path, *OPTIONS, **variables) as mount:
             read_across(mount, end)
         assert refused_reads(server)
+
+
+def test_sas_that_ends_in_mid_read_is_taken_anew_from_its_file(tmp_path: Path) -> None:
+    file, log = tmp_path / "sas", tmp_path / "log"
+    with azurite(tmp_path) as server:
+        server.create_container("models")
+        server.put("models", "repository/m/1/x", bytes(CONTENT.read(0, CONTENT.size)))
+        ends_s = time.time() + 6
+        write(file, container_sas("models", ends=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends_s))))
+
+        def end() -> None:
+            # the listing of each second is refused first, and tells that the token has ended
+            wait_until(lambda: "the SAS expired" in log.read_text())
+            threading.Timer(LATER_S, write, [file, container_sas("models")]).start()
+
+        options = (*OPTIONS, "--sas-file", str(file), "--log-file", str(log))
+        with mounted(f"as://{server.place}/models/repository", tmp_path, *options) as mount:
+            read_across(mount, end)
+        assert "trying again" in log.read_text()
+        assert "sig=" not in log.read_text()
+
+
+def test_key_of_an_account_that_is_rotated_in_mid_read_is_taken_from_tritons_file(tmp_path: Path) -> None:
+    file, new_key = tmp_path / "triton.json", base64.b64encode(b"another key").decode()
+
+    def give(key: str) -> None:
+        write(file, json.dumps({"as": {"": {"account_str": "devstoreaccount1", "account_key": key}}}))
+
+    give(KEY)
+    log = tmp_path / "log"
+    with contextlib.ExitStack() as running:
+        server = running.enter_context(azurite(tmp_path, keeps=True))
+        server.create_container("models")
+        server.put("models", "repository/m/1/x", bytes(CONTENT.read(0, CONTENT.size)))
+
+        def end() -> None:
+            running.close()
+            running.enter_context(azurite(tmp_path, port=server.port, key=new_key, keeps=True))
+            threading.Timer(LATER_S, give, [new_key]).start()
+
+        options = (*OPTIONS, "--log-file", str(log))
+        given = {"TRITON_CLOUD_CREDENTIAL_PATH": str(file)}
+        with mounted(f"as://{server.place}/models/repository", tmp_path, *options, **given) as mount:
+            read_across(mount, end)
+        assert "403 Auth" in log.read_text()
