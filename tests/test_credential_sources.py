@@ -72,6 +72,18 @@ def test_web_identity_of_a_pod(home: Path, monkeypatch: pytest.MonkeyPatch, endp
     assert endpoints.asked == ["AssumeRoleWithWebIdentity"]
 
 
+def test_profiles_keys_win_over_the_pods_identity_as_in_triton(
+    home: Path, monkeypatch: pytest.MonkeyPatch, endpoints: Endpoints
+) -> None:
+    (home / "token").write_text("pod-identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    write(home, "credentials", "[serving]\naws_access_key_id = AKPROFILE\naws_secret_access_key = x\n[empty]\n")
+    assert keys(AWS_PROFILE="serving").access_key_id == "AKPROFILE"
+    assert endpoints.asked == []
+    assert keys(AWS_PROFILE="empty") == ROLE_KEYS
+
+
 def test_refused_web_identity_says_what_to_check(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "token").write_text("somebody else")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "token"))
