@@ -64,7 +64,13 @@ def check_url(location: Location, config: Config) -> list[Line]:
     trio.run(_check_store, location, config, lines)
     lines.extend(_check_machine(config))
     url = shlex.quote(location.display)
-    lines.append(Line("commands", "known", f"modelfs mount {url} /mnt/models && {_triton('/mnt/models')}"))
+    flags = ""
+    if location.scheme == "other":
+        flags = " --engine fsspec --allow-unpinned"
+        lines.append(
+            Line("versions", "doubtful", "not pinned: a file replaced while it is read may give bytes of both")
+        )
+    lines.append(Line("commands", "known", f"modelfs mount {url} /mnt/models{flags} && {_triton('/mnt/models')}"))
     return lines
 
 
@@ -209,6 +215,7 @@ def _read_ahead(mountpoint: str) -> Line:
 
 def _understood(location: Location) -> str:
     kinds = {"file": "a local folder", "s3": "S3", "gs": "Google Cloud Storage", "as": "Azure Blob Storage"}
+    kinds["other"] = f"what fsspec's driver for {location.protocol}:// makes of it"
     return f"{location.display} is {kinds[location.scheme]}" + (
         f", bucket {location.bucket}, prefix {location.prefix or '(all)'}" if location.bucket else ""
     )

@@ -13,7 +13,7 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers"),
+    ("errors", "blocks", "answers", "unpinned_times"),
     ("location", "tree", "gate", "readahead"),
     # what is set, and who we are to a store
     ("config", "credential_files", "proxies"),
@@ -26,15 +26,15 @@ ROWS = (
     # the store and its engines
     ("store",),
     ("http_errors",),
-    ("s3_errors",),
+    ("s3_errors", "unpinned_errors"),
     ("transport", "s3_address", "obstore_errors"),
     ("azure_errors", "gcs_errors", "obstore_client"),
     ("gcs_tokens",),
     ("gcs_metadata", "google_files"),
     ("credentials_gcs",),
     ("s3_listing", "azure_listing", "gcs_listing", "places"),
-    ("obstore_s3", "obstore_azure", "obstore_gcs"),
-    ("store_s3", "store_azure", "store_gcs", "store_local"),
+    ("obstore_s3", "obstore_azure", "obstore_gcs", "unpinned_http"),
+    ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
     ("engines",),
     ("opening",),
     # what is read, and what is shown
@@ -64,6 +64,8 @@ ONLY_IN = {
     "google": {"google_files"},
     "botocore": {"aws_session", "s3_address", "s3_listing"},
     "urllib3": {"transport", "http_errors", "google_files"},
+    "aiohttp": {"unpinned_http"},
+    "fsspec": {"store_unpinned"},
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_options"},
     "rich": {"show"},

@@ -11,7 +11,9 @@ from stores.azure_venues import KINDS, AzureFaultVenue, AzuriteVenue, Kind
 from stores.azurite import Azurite, azurite
 from stores.fake_gcs import fake_gcs_program, fake_gcs_server
 from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue
+from stores.unpinned_venues import FsspecMemoryVenue, WebVenue
 from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, moto_server
+from web_server import WebServer
 
 _bucket_numbers = itertools.count()
 
@@ -69,8 +71,19 @@ def azure_venue() -> Iterator[AzureFaultVenue]:
         yield AzureFaultVenue(server)
 
 
-_FAULTY = {"fault server": "fault_venue", "gcs fault server": "gcs_venue", "azure fault server": "azure_venue"}
-_PLACES = ("local", "moto", "fake-gcs-server", *_FAULTY, *_AZURITE)
+@pytest.fixture
+def web_venue() -> Iterator[WebVenue]:
+    with WebServer() as server:
+        yield WebVenue(server)
+
+
+_FAULTY = {
+    "fault server": "fault_venue",
+    "gcs fault server": "gcs_venue",
+    "azure fault server": "azure_venue",
+    "web server": "web_venue",
+}
+_PLACES = ("local", "moto", "fake-gcs-server", "fsspec's memory", *_FAULTY, *_AZURITE)
 
 
 def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
@@ -81,6 +94,8 @@ def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return faulty
     if request.param == "fake-gcs-server":
         return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
+    if request.param == "fsspec's memory":
+        return FsspecMemoryVenue(f"folder{next(_bucket_numbers)}")
     if request.param == "local":
         return LocalVenue(tmp_path)
     return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
