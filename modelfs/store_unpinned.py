@@ -148,7 +148,7 @@ class UnpinnedStore:
 
     def facts(self) -> Facts:
         """Return what there is to tell; see ``Telling``."""
-        return Facts(self._display, self._identity, "fsspec")
+        return Facts(self._display, self._identity, engine="fsspec")
 
     def list_page(self, token: str | None) -> Page:
         """List some more folders; see ``Store.list_page``.

@@ -47,8 +47,7 @@ class WebServer:
         self.before_bytes: Callable[[str], None] = lambda _path: None
         self._files: dict[str, _File] = {}
         self._folders = {"/"}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Quiet(("127.0.0.1", 0), self._handler())
 
     @property
     def port(self) -> int:
@@ -99,6 +98,13 @@ class WebServer:
             web = self
 
         return Handler
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of who hangs up in the middle: tests do."""
 
 
 class _Handler(BaseHTTPRequestHandler):
