@@ -38,6 +38,12 @@ GOOD = {
     "s3://host:9000/bucket/path/to/model/repository": Location(
         "s3", "path/to/model/repository", "bucket", endpoint="http://host:9000"
     ),
+    "s3://host:9000/path/to/model/repository": Location(
+        "s3", "to/model/repository", "path", endpoint="http://host:9000"
+    ),
+    "s3://https://host:9000/path/to/model/repository": Location(
+        "s3", "to/model/repository", "path", endpoint="https://host:9000"
+    ),
     "s3://127.0.0.1:9000//bucket//a//b/": Location("s3", "a/b", "bucket", endpoint="http://127.0.0.1:9000"),
     "s3://http://host:9000/bucket/x": Location("s3", "x", "bucket", endpoint="http://host:9000"),
     "s3://https://host:9000/bucket/path/to/model/repository": Location(
@@ -190,6 +196,9 @@ BAD = {
     "s3://host:0/bucket": "the port",
     "s3://host:65536/bucket": "the port",
     "s3://host:port/bucket": "the port",
+    # as Triton's documentation has them, with a word where the number stands
+    "s3://host:port/path/to/model/repository": "the port",
+    "s3://https://host:port/path/to/model/repository": "the port",
     "s3://host:/bucket": "the port",
     "s3://https:/host/bucket": "the port",
     "s3://:9000/bucket": "the host",
