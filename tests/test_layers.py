@@ -47,15 +47,15 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing"),
-    ("check",),
+    ("check", "several"),
     ("show", "cli_options"),
     ("cli",),
     ("__main__",),
 )
 """A module imports only from rows above its own."""
 
-BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
-"""What the supervisor is made of: the standard library, and the rows above."""
+BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent",))
+"""What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
     "pyfuse3": {"operations", "worker"},

@@ -1,0 +1,119 @@
+"""Several mounts together: the entries of ``[[mounts]]`` as plans, and the end of all that is mounted.
+
+Law: all entries are held against each other, and against what is mounted, before the first of them is mounted: what is
+wrong is one UsageError that names the entry. After that, one that fails stops no other.
+"""
+
+import itertools
+import os
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from modelfs import launch, location, mounting, mounts, runtime
+from modelfs.errors import ModelfsError, UsageError
+from modelfs.sources import Entry
+
+_UNMOUNTS_AT_ONCE = 8  # each only waits: for a mount in use, or for processes that end
+
+Plan = dict[str, Any]
+
+
+def plan_all(entries: Sequence[Entry], *, foreground: bool) -> list[Plan]:
+    """Return the plan of each entry, in their order. Raises UsageError for what cannot be mounted side by side."""
+    plans = []
+    for entry in entries:
+        try:
+            plans.append(launch.plan_mount(entry.url, entry.mountpoint, entry.config, foreground=foreground))
+        except UsageError as error:
+            raise UsageError(f"{entry.name}: {error}") from error
+    for (entry, plan), (other, beside) in itertools.permutations(zip(entries, plans, strict=True), 2):
+        _refuse_overlap(entry, plan, other, beside)
+    _refuse_shared_endpoint(entries)
+    return plans
+
+
+def plan_one(entries: Sequence[Entry], mountpoint: str, *, foreground: bool) -> Plan | None:
+    """Return the plan of the entry with this mount point; None when there is none. All entries must be right."""
+    wanted = mounting.resolve_mount_point(mountpoint)
+    return next((plan for plan in plan_all(entries, foreground=foreground) if plan["mountpoint"] == wanted), None)
+
+
+def refuse_taken(entries: Sequence[Entry], plans: Sequence[Plan]) -> None:
+    """Raise UsageError when another repository is mounted where an entry would be."""
+    for entry, plan in zip(entries, plans, strict=True):
+        path = plan["mountpoint"]
+        source = _mounted_source(plan)
+        if source not in (None, plan["source"]):
+            raise UsageError(
+                f"{entry.name}: {source} is mounted at {path}, not {plan['source']}. Unmount it with 'modelfs unmount"
+                f" {shlex.quote(path)}', or choose another mountpoint."
+            )
+
+
+def is_mounted(plan: Plan) -> bool:
+    """Return whether the plan's repository is mounted at its place, by a mount that is not dead."""
+    source: str = plan["source"]
+    return _mounted_source(plan) == source
+
+
+def unmount_all(root: str, *, lazy: bool, tell: Callable[[str, ModelfsError | None], None]) -> None:
+    """Unmount everything that is recorded below ``root``, side by side, and ``tell`` of each how it went."""
+    with ThreadPoolExecutor(_UNMOUNTS_AT_ONCE) as pool:
+        tasks = {pool.submit(mounts.unmount, root, path, lazy=lazy): path for path in mounts.recorded(root)}
+        for task in as_completed(tasks):
+            error = task.exception()
+            if error is not None and not isinstance(error, ModelfsError):
+                raise error
+            tell(tasks[task], error)
+
+
+def _mounted_source(plan: Plan) -> str | None:
+    """Return what modelfs has mounted at the plan's place; None where there is nothing, or only a dead mount."""
+    entry = mounting.mounted_at(plan["mountpoint"])
+    if entry is None or entry.fstype != mounting.FSTYPE:
+        return None
+    folder = runtime.folder_of(plan["runtime_dir"], plan["mountpoint"])
+    is_dead = not runtime.is_alive(folder) and mounting.probe(plan["mountpoint"]) == "dead"
+    return None if is_dead else entry.source
+
+
+def _refuse_overlap(entry: Entry, plan: Plan, other: Entry, beside: Plan) -> None:
+    """Refuse two entries of which one would hide, feed or garble the other."""
+    path, above = Path(plan["mountpoint"]), Path(beside["mountpoint"])
+    if path == above:
+        raise UsageError(f"{other.name} has the same mountpoint {path} as {entry.name}. Give each its own.")
+    if path.is_relative_to(above):
+        raise UsageError(f"{entry.name}: mountpoint {path} lies inside {above} of {other.name}. Put them side by side.")
+    found = location.parse(other.url)
+    if found.scheme == "file":
+        repository = Path(os.path.realpath(found.prefix))
+        if path.is_relative_to(repository):
+            raise UsageError(
+                f"{entry.name}: mountpoint {path} lies inside the repository of {other.name}. Choose a directory"
+                " outside of it."
+            )
+        if repository.is_relative_to(path):
+            raise UsageError(
+                f"{other.name}: the repository lies inside mountpoint {path} of {entry.name}. Name its own URL instead."
+            )
+    if plan["log_file"] is not None and plan["log_file"] == beside["log_file"]:
+        raise UsageError(f"{entry.name} and {other.name} have the same log_file. Give each its own, or none.")
+
+
+def _refuse_shared_endpoint(entries: Sequence[Entry]) -> None:
+    """Refuse an endpoint for all when they are of several clouds: one's credentials would go to another's store."""
+    clouds: Counter[str] = Counter()
+    for entry in entries:
+        parsed = location.parse(entry.url)
+        takes_it = parsed.scheme != "file" and parsed.endpoint is None
+        if takes_it and entry.config.endpoint_url is not None and "endpoint_url" not in entry.own:
+            clouds[f"{parsed.scheme}://"] += 1
+    if len(clouds) > 1:
+        raise UsageError(
+            f"endpoint_url is given for all entries, and they are of several clouds ({', '.join(sorted(clouds))}):"
+            " the credentials of one would go to the store of another. Write it in the entries that it is for."
+        )
