@@ -25,6 +25,10 @@ from modelfs.transport import user_agent
 
 _OK, _PARTIAL = 200, 206
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LONGEST_S = 2048.0
+"""16 MiB, more than any read, at 8 KiB/s. Whoever asked has given up by then; this frees the thread of an answer that
+only drips."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -144,8 +148,11 @@ def options(
             headers={**user_agent(), "Accept-Encoding": "identity", **login},
             middlewares=(guard,),
             proxy=proxy,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, sock_read=stall_timeout_s),
+            timeout=aiohttp.ClientTimeout(
+                total=stall_timeout_s + _LONGEST_S, sock_connect=connect_timeout_s, sock_read=stall_timeout_s
+            ),
         )
 
     make: Callable[..., Awaitable[aiohttp.ClientSession]] = session
-    return {"get_client": make, "simple_links": False}
+    # what fsspec's own configuration adds (headers, for instance) must not turn off what the guard relies on
+    return {"get_client": make, "simple_links": False, "allow_redirects": True}

@@ -36,7 +36,9 @@ def of_readmes_table() -> list[str]:
 def test_url_form_of_the_readme_is_one(url: str) -> None:
     for placeholder, value in PLACEHOLDERS.items():
         url = url.replace(placeholder, value)
-    if parse(url).scheme != "file":
+    if parse(url).scheme == "other":
+        assert parse(url).display.endswith("/path")
+    elif parse(url).scheme != "file":
         assert parse(url).bucket in {"bucket", "container"}
         assert parse(url).prefix == "path"
 
@@ -45,7 +47,15 @@ def test_readmes_table_has_every_kind_of_url() -> None:
     text = " ".join(of_readmes_table())
     for beginning in ("s3://bucket", "s3://host", "s3://http://", "s3://https://", "s3://[", "gs://", "as://account/"):
         assert beginning in text
-    for beginning in ("as://account.", "as://host", "https://", "abfss://", "file://"):
+    for beginning in (
+        "as://account.",
+        "as://host",
+        "https://account.",
+        "abfss://",
+        "file://",
+        "https://host",
+        "sftp://",
+    ):
         assert beginning in text
 
 

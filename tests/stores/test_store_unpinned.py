@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
+import fsspec.config
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from stores.unpinned_venues import open_unpinned
+from tls_front import TlsFront, make_authority, server_context
 from web_server import WebServer
 
 from modelfs.blocks import ObjectInfo
@@ -178,6 +181,36 @@ def test_user_and_password_of_the_url_are_sent_and_never_shown(web: WebServer) -
         assert caught.value.__cause__ is None
 
 
+def test_fsspec_s_own_configuration_adds_headers_and_cannot_open_what_the_guard_shuts(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "headers": {"Authorization": "Bearer token"},
+        "allow_redirects": False,
+        "client_kwargs": {"trust_env": True},
+    }
+    monkeypatch.setitem(fsspec.config.conf, "http", given)
+    web.put("/repo/m/x", b"content")
+    web.put("/blobs/1", b"content")
+    web.redirects["/repo/m/x"] = "/blobs/1"  # whose answer has a body too, which is no file
+    store = open_unpinned(f"{web.url}/repo")
+    assert bytes(store.read(listed(store)["m/x"], 0, 7)) == b"content"
+    assert {request.authorization for request in web.requests} == {"Bearer token"}
+
+
+def test_https_is_read_with_the_authority_that_is_named(web: WebServer, tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    web.put("/repo/m/x", b"content")
+    with TlsFront(web.port, server_context(tmp_path)) as port:
+        store = open_unpinned(f"https://127.0.0.1:{port}/repo", ca_bundle=str(tmp_path / "ca.pem"))
+        assert bytes(store.read(listed(store)["m/x"], 0, 7)) == b"content"
+        with pytest.raises(StoreRefusedError, match="certificate is not trusted"):
+            listed(open_unpinned(f"https://127.0.0.1:{port}/repo"))
+        web.redirects["/repo/m/x"] = f"{web.url}/repo/m/x"  # to plain HTTP
+        with pytest.raises(StoreRefusedError, match="redirects to http://"):
+            listed(store)
+
+
 @pytest.mark.parametrize("has_etags", [True, False])
 def test_object_that_is_replaced_before_its_bytes_are_sent_is_refused(web: WebServer, *, has_etags: bool) -> None:
     web.has_etags = has_etags
@@ -185,7 +218,8 @@ def test_object_that_is_replaced_before_its_bytes_are_sent_is_refused(web: WebSe
     store = open_unpinned(f"{web.url}/repo")
     info = listed(store)["m/x"]
     assert info.mtime_ns == 1_700_000_000_000_000_000
-    web.before_bytes = lambda path: web.put(path, b"new content", modified_s=1_700_000_001)
+    later_s = 1_700_000_000 + (not has_etags)  # each of the two is told by one header alone
+    web.before_bytes = lambda path: web.put(path, b"new content", modified_s=later_s)
     with pytest.raises(VersionGoneError, match="m/x"):
         store.read(info, 0, 3)
 

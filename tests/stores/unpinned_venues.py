@@ -9,7 +9,7 @@ from modelfs.location import parse
 from modelfs.store import Store
 
 
-def open_unpinned(url: str, *, stall_timeout_s: float = 10) -> Store:
+def open_unpinned(url: str, *, stall_timeout_s: float = 10, ca_bundle: str | None = None) -> Store:
     """Open a store as the worker does, with the flags that it takes."""
     return open_store(
         parse(url),
@@ -20,6 +20,7 @@ def open_unpinned(url: str, *, stall_timeout_s: float = 10) -> Store:
         stall_timeout_s=stall_timeout_s,
         max_connections=8,
         environment=ENVIRONMENT,
+        ca_bundle=ca_bundle,
     )
 
 
