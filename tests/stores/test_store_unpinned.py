@@ -280,7 +280,7 @@ def test_answer_that_is_no_listing_fails_the_whole_listing(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (200, CorruptAnswerError),
+        (200, StoreRefusedError),
         (206, CorruptAnswerError),
         (302, StoreRefusedError),
         (404, VersionGoneError),
@@ -294,8 +294,6 @@ def test_answer_that_is_no_range_is_never_taken_for_bytes(web: WebServer, status
     store = open_unpinned(f"{web.url}/repo")
     info = listed(store)["m/x"]
     web.statuses["/repo/m/x"] = status
-    if status == 200:
-        kind = StoreRefusedError
     with pytest.raises(kind):
         store.read(info, 1, 14)
 
@@ -325,6 +323,7 @@ class Odd(MemoryFileSystem):  # type: ignore[misc]  # fsspec is untyped
     instances = 0
     fault: Exception | None = None
     replacement: bytes | None = None
+    most: int | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -348,7 +347,7 @@ class Odd(MemoryFileSystem):  # type: ignore[misc]  # fsspec is untyped
         data: bytes = super().cat_file(path, start, end, **more)
         if Odd.replacement is not None:
             self.pipe_file(path, Odd.replacement)
-        return data
+        return data[: Odd.most]
 
 
 @pytest.fixture
@@ -358,7 +357,7 @@ def odd() -> Iterator[MemoryFileSystem]:
     yield Odd(skip_instance_cache=True)
     Odd.store.clear()
     Odd.pseudo_dirs[:] = [""]
-    Odd.instances, Odd.fault, Odd.replacement = 0, None, None
+    Odd.instances, Odd.fault, Odd.replacement, Odd.most = 0, None, None, None
 
 
 def test_driver_that_tells_only_sizes_gives_files_without_a_date(odd: MemoryFileSystem) -> None:
@@ -373,6 +372,15 @@ def test_file_is_looked_at_after_the_read_for_what_changed_during_it(odd: Memory
     info = listed(store)["m/x"]
     Odd.replacement = b"longer content"
     with pytest.raises(VersionGoneError, match="m/x"):
+        store.read(info, 0, 3)
+
+
+def test_answer_that_is_short_is_never_taken_for_the_bytes(odd: MemoryFileSystem) -> None:
+    odd.pipe_file("/repo/m/x", b"content")
+    store = open_unpinned("odd://repo")
+    info = listed(store)["m/x"]
+    Odd.most = 2
+    with pytest.raises(CorruptAnswerError, match="2 bytes in place of 3"):
         store.read(info, 0, 3)
 
 
