@@ -262,6 +262,10 @@ class UnpinnedStore:
         if not isinstance(entry.get("size"), int):
             self._omissions.tell(key, "its size is unknown")
             return None
+        if isinstance(self._names, _WebNames) and str(entry.get("url", "")).endswith("/"):
+            # the server has led on to the folder, whose page would else be a file
+            self._omissions.tell(key, "it is a folder whose link lacks the slash")
+            return None
         facts = _facts_of(entry)
         return ObjectInfo(key, entry["size"], json.dumps(facts, sort_keys=True), int(facts.get("time", 0)))
 

@@ -249,6 +249,14 @@ def test_link_that_leads_nowhere_is_not_shown_and_told(web: WebServer, caplog: p
     assert "the link leads nowhere key='gone'" in caplog.text
 
 
+def test_page_of_a_folder_is_never_taken_for_a_file(web: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    web.put("/repo/m/x", b"content")
+    web.pages["/repo/"] = '<a href="m">a folder without its slash</a>'
+    web.redirects["/repo/m"] = "/repo/m/"
+    assert listed(open_unpinned(f"{web.url}/repo")) == {}
+    assert "it is a folder whose link lacks the slash key='m'" in caplog.text
+
+
 @pytest.mark.parametrize("path", ["/repo/", "/repo/m/", "/repo/m/x"])
 @pytest.mark.parametrize(
     ("status", "kind"),
