@@ -81,7 +81,9 @@ def _become(module: Sequence[str], what: object) -> NoReturn:
     os.set_inheritable(descriptor, True)  # noqa: FBT003  the standard library's signature
     os.chdir("/")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *module, str(descriptor)])  # noqa: S606  no shell is wanted
+    environment = {name: value for name, value in os.environ.items() if name != "MODELFS_URL"}
+    command = [sys.executable, *module, str(descriptor)]
+    os.execve(sys.executable, command, environment)  # noqa: S606  no shell is wanted
 
 
 def mount_in_background(plan: dict[str, Any]) -> None:
@@ -131,6 +133,7 @@ class _Launch:
             self.supervisor = subprocess.Popen(
                 [sys.executable, *SUPERVISOR, "--plan-fd", str(plan_fd), "--status-fd", str(status_written)],
                 pass_fds=[plan_fd, status_written],
+                env={name: value for name, value in os.environ.items() if name not in runtime.NOT_FOR_CHILDREN},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from modelfs import logs
+from modelfs.runtime import NOT_FOR_CHILDREN
 from modelfs.supervisor import notify
 from modelfs.watch import Watch
 
@@ -77,7 +78,7 @@ class Mount:
                 [*command, "--plan-fd", str(plan_fd), "--status-fd", str(status_written)],
                 pass_fds=[plan_fd, status_written],
                 stdin=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+                env={name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN},
                 start_new_session=True,
             )
         except OSError as error:  # a limit of the machine, which may be gone after a pause
