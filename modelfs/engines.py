@@ -3,17 +3,17 @@
 Law: an engine is imported only when its location is used, since each costs start-up time and memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from modelfs import aws_settings, credentials, credentials_triton
-from modelfs.errors import UsageError
 from modelfs.location import Location
+from modelfs.places import AzurePlace, GCSPlace, S3Place
 from modelfs.proxies import proxy_for
 from modelfs.s3_address import AddressingStyle, Where
-from modelfs.store import Store
+from modelfs.store import Reader, Store
 
 Engine = Literal["auto", "obstore", "fsspec"]
 """Who fetches the bytes of objects. auto is obstore; a local folder is read by ``LocalStore`` with each of them."""
@@ -57,11 +57,8 @@ def open_store(
             ca_bundle=Path(ca_bundle) if ca_bundle else None,
             proxy_for=partial(proxy_for, environment=environment),
         )
-    if engine == "fsspec":
-        raise UsageError(f"{location.display} cannot be read through fsspec yet: use --engine obstore")
     if location.scheme == "s3":
-        from modelfs import obstore_s3  # noqa: PLC0415  see the law
-        from modelfs.store_s3 import S3Store  # noqa: PLC0415  only when it is needed
+        from modelfs.store_s3 import S3Store  # noqa: PLC0415  see the law
 
         file = credentials_triton.find_file(location, environment) if sign_requests else None
         aws = aws_settings.find(environment if file is None else credentials.with_entry(environment, file()))
@@ -69,7 +66,7 @@ def open_store(
         bundle = Path(ca_bundle) if ca_bundle else aws.ca_bundle
         return S3Store(
             location,
-            open_reader=obstore_s3.S3Reader,
+            open_reader=s3_reader(engine),
             where=Where(location.endpoint or endpoint_url or aws.endpoint_url, style, aws.use_dual_stack, aws.use_fips),
             region=region or aws.region,
             keys=credentials.find_s3(environment, file) if sign_requests else None,
@@ -82,14 +79,13 @@ def open_store(
             expected_bucket_owner=expected_bucket_owner,
         )
     if location.scheme == "as":
-        from modelfs import obstore_azure  # noqa: PLC0415  see the law
         from modelfs.credentials_azure import find_azure  # noqa: PLC0415  see the law
         from modelfs.store_azure import AzureStore  # noqa: PLC0415  only when it is needed
 
         file = credentials_triton.find_file(location, environment) if sign_requests else None
         return AzureStore(
             location,
-            open_reader=obstore_azure.AzureReader,
+            open_reader=azure_reader(engine),
             access=find_azure(
                 location,
                 environment,
@@ -105,14 +101,13 @@ def open_store(
             proxy_for=partial(proxy_for, environment=environment),
         )
     from modelfs import credentials_gcs as gcs  # noqa: PLC0415  see the law
-    from modelfs import obstore_gcs  # noqa: PLC0415  see the law
     from modelfs.store_gcs import GCSStore  # noqa: PLC0415  only when it is needed
 
     entry = credentials_triton.find_file(location, environment) if sign_requests else None
     path = None if entry is None else lambda: entry()["path"]
     return GCSStore(
         location,
-        open_reader=obstore_gcs.GCSReader,
+        open_reader=gcs_reader(engine),
         endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
         tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
         billing_project=gcs.find_billing_project(environment),
@@ -122,3 +117,36 @@ def open_store(
         ca_bundle=Path(ca_bundle) if ca_bundle else None,
         proxy_for=partial(proxy_for, environment=environment),
     )
+
+
+def s3_reader(engine: Engine) -> Callable[[S3Place], Reader]:
+    """Return what opens the reader of S3 that ``engine`` is."""
+    if engine == "fsspec":
+        from modelfs import fsspec_s3  # noqa: PLC0415  see the law
+
+        return fsspec_s3.S3Reader
+    from modelfs import obstore_s3  # noqa: PLC0415  see the law
+
+    return obstore_s3.S3Reader
+
+
+def gcs_reader(engine: Engine) -> Callable[[GCSPlace], Reader]:
+    """Return what opens the reader of Google Cloud Storage that ``engine`` is."""
+    if engine == "fsspec":
+        from modelfs import fsspec_gcs  # noqa: PLC0415  see the law
+
+        return fsspec_gcs.GCSReader
+    from modelfs import obstore_gcs  # noqa: PLC0415  see the law
+
+    return obstore_gcs.GCSReader
+
+
+def azure_reader(engine: Engine) -> Callable[[AzurePlace], Reader]:
+    """Return what opens the reader of Azure that ``engine`` is."""
+    if engine == "fsspec":
+        from modelfs import fsspec_azure  # noqa: PLC0415  see the law
+
+        return fsspec_azure.AzureReader
+    from modelfs import obstore_azure  # noqa: PLC0415  see the law
+
+    return obstore_azure.AzureReader

@@ -12,10 +12,28 @@ from stores.azurite import Azurite, azurite
 from stores.fake_gcs import fake_gcs_program, fake_gcs_server
 from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue
 from stores.unpinned_venues import FsspecMemoryVenue, WebVenue
-from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, moto_server
+from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, engine_of_now, moto_server
 from web_server import WebServer
 
+from modelfs.engines import Engine
+
 _bucket_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> Iterator[None]:
+    """Have each test begin with the same engine."""
+    token = engine_of_now.set("obstore")
+    yield
+    engine_of_now.reset(token)
+
+
+@pytest.fixture(params=["obstore", "fsspec"])
+def each_engine(request: pytest.FixtureRequest) -> Engine:
+    """Run the test once with each engine. Ask for it before a venue."""
+    engine: Engine = request.param
+    engine_of_now.set(engine)
+    return engine
 
 
 @pytest.fixture(autouse=True)
@@ -83,20 +101,29 @@ _FAULTY = {
     "azure fault server": "azure_venue",
     "web server": "web_venue",
 }
-_PLACES = ("local", "moto", "fake-gcs-server", "fsspec's memory", *_FAULTY, *_AZURITE)
+_BY_FSSPEC = " by fsspec"
+_CLOUDS = ("moto", "fake-gcs-server", "fault server", "gcs fault server", "azure fault server", *_AZURITE)
+_ONCE = ("local", "fsspec's memory", "web server", *_CLOUDS)
+_PLACES = (*_ONCE, *(f"{cloud}{_BY_FSSPEC}" for cloud in _CLOUDS))
 
 
 def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if kind := _AZURITE.get(request.param):
+    name = request.param.removesuffix(_BY_FSSPEC)
+    engine_of_now.set("obstore" if name == request.param else "fsspec")
+    return _venue(name, request, tmp_path)
+
+
+def _venue(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if kind := _AZURITE.get(name):
         return AzuriteVenue(request.getfixturevalue("azurite_server"), kind)
-    if fixture := _FAULTY.get(request.param):
+    if fixture := _FAULTY.get(name):
         faulty: Place = request.getfixturevalue(fixture)
         return faulty
-    if request.param == "fake-gcs-server":
+    if name == "fake-gcs-server":
         return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
-    if request.param == "fsspec's memory":
+    if name == "fsspec's memory":
         return FsspecMemoryVenue(f"folder{next(_bucket_numbers)}")
-    if request.param == "local":
+    if name == "local":
         return LocalVenue(tmp_path)
     return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
 
@@ -104,6 +131,12 @@ def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.fixture(params=_PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return _place(request, tmp_path)
+
+
+@pytest.fixture(params=["memory", *(name for name in _ONCE if name not in list(_AZURITE)[1:])])
+def listed_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Venue:
+    """Return each venue once: for long listings, which are the same code with both engines and all credentials."""
+    return MemoryVenue() if request.param == "memory" else _place(request, tmp_path)
 
 
 @pytest.fixture(params=["memory", *_PLACES])

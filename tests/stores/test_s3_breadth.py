@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pytest
 from faultserver import FaultServer
-from stores.venues import ENVIRONMENT, FaultVenue
+from stores.venues import ENVIRONMENT, FaultVenue, engine_of_now
 from tls_front import TlsFront
 
 from modelfs.engines import open_store
@@ -29,6 +29,7 @@ def open_with(
 ) -> Store:
     return open_store(
         parse(url),
+        engine=engine_of_now.get(),
         region=region,
         connect_timeout_s=5,
         stall_timeout_s=10,
@@ -107,6 +108,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
             thread.join(10)
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("status", [301, 307, 400])
 def test_region_that_nobody_gave_is_the_buckets_and_costs_one_request(fault_venue: FaultVenue, status: int) -> None:
     fault_venue.put("m/x", b"content")
@@ -134,6 +136,7 @@ def test_given_region_is_not_second_guessed(fault_venue: FaultVenue) -> None:
 # -- endpoints
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
 def test_endpoint_of_the_environment_serves_a_plain_url(fault_venue: FaultVenue, variable: str) -> None:
     fault_venue.put("m/x", b"content")
@@ -152,6 +155,7 @@ def test_url_wins_over_the_option_and_that_over_the_environment(fault_venue: Fau
 # -- payer and owner
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_payer_and_owner_go_with_every_request_signed(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     url = f"s3://{fault_venue.server.url}/bkt/repo"
@@ -173,6 +177,7 @@ def test_neither_is_sent_unasked(fault_venue: FaultVenue) -> None:
         assert not {"x-amz-request-payer", "x-amz-expected-bucket-owner"} & set(request.headers)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_unsigned_requests_ignore_all_keys() -> None:
     with FaultServer() as server:
         server.put("bkt", "m/x", b"content")
@@ -239,6 +244,7 @@ class Proxy:
                     ends[ready].sendall(data)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_listings_and_reads_go_through_the_proxy(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     with Proxy(fault_venue.server.port) as proxy:
@@ -264,6 +270,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_https_store_is_reached_through_a_tunnel_of_the_proxy(fault_venue: FaultVenue, certificate: Path) -> None:
     fault_venue.put("m/x", b"content")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -276,6 +283,7 @@ def test_https_store_is_reached_through_a_tunnel_of_the_proxy(fault_venue: Fault
         assert {asked.split()[0] for asked in proxy.asked} == {"CONNECT"}
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_exempt_store_is_spoken_to_directly(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     port = fault_venue.server.port
@@ -285,6 +293,7 @@ def test_exempt_store_is_spoken_to_directly(fault_venue: FaultVenue) -> None:
         assert proxy.asked == []
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_proxy_that_is_away_is_an_outage_and_does_not_show_its_password(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     (info,) = fault_venue.store.list_page(None).objects
@@ -299,6 +308,7 @@ def test_proxy_that_is_away_is_an_outage_and_does_not_show_its_password(fault_ve
 # -- authorities
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_bundle_of_the_option_wins_over_the_variable(tmp_path: Path) -> None:
     environment = {**ENVIRONMENT, "AWS_CA_BUNDLE": "/absent-variable.pem"}
     with pytest.raises(Exception, match="absent-option"):

@@ -10,14 +10,14 @@ import urllib3.exceptions
 from stores.azure_venues import AzuriteVenue
 from stores.azurite import ACCOUNT, KEY, Azurite, account_sas, container_sas
 from stores.canned import Canned, canned
-from stores.venues import open_url
+from stores.venues import engine_of_now, open_url
 
 from modelfs.azure_signing import AzureBearer, AzureCredential, AzureKey, AzureSas
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
+from modelfs.engines import Engine, azure_reader
 from modelfs.errors import AccessRefusedError, ModelfsError, ObjectNotFoundError
 from modelfs.location import parse
-from modelfs.obstore_azure import AzureReader
 from modelfs.store import Store
 from modelfs.store_azure import AzureStore
 
@@ -33,7 +33,7 @@ def azure(azurite_server: Azurite) -> AzuriteVenue:
 def open_with(azure: AzuriteVenue, credential: Callable[[], AzureCredential] | None) -> Store:
     return AzureStore(
         parse(f"as://{azure.server.place}/{azure.container}/repo"),
-        open_reader=AzureReader,
+        open_reader=azure_reader(engine_of_now.get()),
         access=AzureAccess(azure.server.service_url, ACCOUNT, credential, "a test"),
         connect_timeout_s=1,
         stall_timeout_s=10,
@@ -57,6 +57,7 @@ def test_backslash_is_a_slash_to_azure(azure: AzuriteVenue) -> None:
     assert [info.key for info in azure.store.list_page(None).objects] == ["a/b"]
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_compressed_blob_is_read_as_it_is_stored(azure: AzuriteVenue) -> None:
     data = gzip.compress(b"content" * 100)
     azure.server.put(azure.container, "repo/m/x", data, headers={"x-ms-blob-content-encoding": "gzip"})
@@ -66,10 +67,10 @@ def test_compressed_blob_is_read_as_it_is_stored(azure: AzuriteVenue) -> None:
     assert bytes(azure.store.read(info, 3, 5)) == data[3:8]
 
 
-def test_public_container_is_read_without_credentials(azurite_server: Azurite) -> None:
-    azurite_server.create_container("public", public=True)
-    azurite_server.put("public", "repo/m/x", b"content")
-    store = open_url(f"as://{azurite_server.place}/public/repo", environment={})
+def test_public_container_is_read_without_credentials(each_engine: Engine, azurite_server: Azurite) -> None:
+    azurite_server.create_container(name := f"public-{each_engine}", public=True)
+    azurite_server.put(name, "repo/m/x", b"content")
+    store = open_url(f"as://{azurite_server.place}/{name}/repo", environment={})
     (info,) = store.list_page(None).objects
     assert bytes(store.read(info, 0, 7)) == b"content"
 
@@ -94,6 +95,7 @@ def test_refused_sas_says_why_as_far_as_it_can_be_told(azure: AzuriteVenue, sas:
         store.list_page(None)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_sas_is_taken_as_people_paste_it(azure: AzuriteVenue) -> None:
     azure.put("m/x", b"content")
     sas = container_sas(azure.container)
@@ -107,6 +109,7 @@ def test_sas_is_taken_as_people_paste_it(azure: AzuriteVenue) -> None:
             assert bytes(store.read(info, 0, 7)) == b"content"
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_rotated_credential_is_used_by_the_next_request(azure: AzuriteVenue) -> None:
     azure.put("m/x", b"content")
     right: list[AzureCredential] = [AzureKey(ACCOUNT, KEY)]
@@ -124,12 +127,13 @@ def test_rotated_credential_is_used_by_the_next_request(azure: AzuriteVenue) -> 
             call()
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_bearer_token_is_sent_by_listings_and_reads() -> None:
     for status, says in ((401, "InvalidAuthenticationInfo"), (403, "AuthorizationPermissionMismatch")):
         with canned(Canned(status, f"<Error><Code>{says}</Code></Error>")) as url:
             store = AzureStore(
                 parse("as://acct/c"),
-                open_reader=AzureReader,
+                open_reader=azure_reader(engine_of_now.get()),
                 access=AzureAccess(url, "acct", lambda: AzureBearer("hunter2", 2e9), "a test"),
                 connect_timeout_s=1,
                 stall_timeout_s=5,
@@ -141,6 +145,7 @@ def test_bearer_token_is_sent_by_listings_and_reads() -> None:
                 assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_process_environment_does_not_disturb_a_store(azure: AzuriteVenue, monkeypatch: pytest.MonkeyPatch) -> None:
     azure.put("m/x", b"content")
     nowhere = "http://127.0.0.1:1"
@@ -177,6 +182,7 @@ def test_process_environment_does_not_disturb_a_store(azure: AzuriteVenue, monke
 # -- secrets
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_sas_is_in_no_message_cause_or_log(
     azure: AzuriteVenue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
