@@ -23,6 +23,7 @@ from token_endpoints import AGENT_TOKEN, ROLE, Endpoints, token_endpoints
 CONTENT = Stamped("x", "v1", 60_000_000)
 OPTIONS = ("--memory", "16M", "--refresh", "1")
 PART = 8 << 20
+EACH_ENGINE = pytest.mark.parametrize("engine", ["obstore", "fsspec"])
 LATER_S = 1.0
 """How long there are no good credentials. It only makes sure that some request is refused, which is asserted."""
 
@@ -79,11 +80,15 @@ def source_of(how: str, endpoints: Endpoints, folder: Path) -> dict[str, str]:
 
 # AWS answers 400 to an old token and 403 to an old key
 @pytest.mark.parametrize(
-    ("how", "new_id"),
-    [("assumed role", "ASIANEXT"), ("web identity", "ASIAROLE"), ("container's agent", "ASIANEXT")],
+    ("how", "new_id", "engine"),
+    [
+        ("assumed role", "ASIANEXT", "obstore"),
+        ("web identity", "ASIAROLE", "fsspec"),
+        ("container's agent", "ASIANEXT", "obstore"),
+    ],
 )
 def test_keys_of_a_role_that_end_in_mid_read_are_had_anew(
-    endpoints: Endpoints, tmp_path: Path, how: str, new_id: str
+    endpoints: Endpoints, tmp_path: Path, how: str, new_id: str, engine: str
 ) -> None:
     old = Keys(endpoints.key_id, endpoints.secret, endpoints.session_token)
     new = Keys(new_id, "next-secret", "next-token")
@@ -99,21 +104,22 @@ def test_keys_of_a_role_that_end_in_mid_read_are_had_anew(
             threading.Timer(LATER_S, hand_out).start()
 
         url, variables = f"s3://127.0.0.1:{server.port}/models/repository", source_of(how, endpoints, tmp_path)
-        with mounted(url, tmp_path, *OPTIONS, **variables) as mount:
+        with mounted(url, tmp_path, *OPTIONS, "--engine", engine, **variables) as mount:
             read_across(mount, end)
         assert refused_reads(server)
 
 
-def test_token_of_googles_metadata_server_that_ends_in_mid_read_is_renewed(tmp_path: Path) -> None:
+@EACH_ENGINE
+def test_token_of_googles_metadata_server_that_ends_in_mid_read_is_renewed(tmp_path: Path, engine: str) -> None:
     accepted = Bearer(*(f"token-{number}" for number in range(100)))
     with GoogleStub() as stub, FaultServer("gcs", keys=accepted) as server:
-        stub.lifetime_s = 6
+        stub.lifetime_s = 4
         server.put("models", "repository/m/1/x", CONTENT)
 
         def end() -> None:
             accepted.tokens = {f"token-{number}" for number in range(100)} - {stub.newest}
 
-        options = (*OPTIONS, "--endpoint-url", server.url)
+        options = (*OPTIONS, "--engine", engine, "--endpoint-url", server.url)
         with mounted("gs://models/repository", tmp_path, *options, GCE_METADATA_HOST=stub.host) as mount:
             read_across(mount, end)
         assert refused_reads(server)
@@ -122,11 +128,14 @@ def test_token_of_googles_metadata_server_that_ends_in_mid_read_is_renewed(tmp_p
 @pytest.fixture
 def metadata() -> Iterator[Entra]:
     with entra() as running:
-        running.lasts_s = 6
+        running.lasts_s = 4
         yield running
 
 
-def test_token_of_a_managed_identity_that_ends_in_mid_read_is_renewed(metadata: Entra, tmp_path: Path) -> None:
+@EACH_ENGINE
+def test_token_of_a_managed_identity_that_ends_in_mid_read_is_renewed(
+    metadata: Entra, tmp_path: Path, engine: str
+) -> None:
     accepted = Bearer(*(f"token-{number}" for number in range(100)))
     with FaultServer("azure", keys=accepted) as server:
         server.put("models", "repository/m/1/x", CONTENT)
@@ -139,17 +148,18 @@ def test_token_of_a_managed_identity_that_ends_in_mid_read_is_renewed(metadata: 
             "AZURE_STORAGE_AUTH_TYPE": "managed_identity",
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": metadata.url,
         }
-        with mounted(url, tmp_path, *OPTIONS, **variables) as mount:
+        with mounted(url, tmp_path, *OPTIONS, "--engine", engine, **variables) as mount:
             read_across(mount, end)
         assert refused_reads(server)
 
 
-def test_sas_that_ends_in_mid_read_is_taken_anew_from_its_file(tmp_path: Path) -> None:
+@EACH_ENGINE
+def test_sas_that_ends_in_mid_read_is_taken_anew_from_its_file(tmp_path: Path, engine: str) -> None:
     file, log = tmp_path / "sas", tmp_path / "log"
     with azurite(tmp_path) as server:
         server.create_container("models")
         server.put("models", "repository/m/1/x", bytes(CONTENT.read(0, CONTENT.size)))
-        ends_s = time.time() + 6
+        ends_s = time.time() + 5
         write(file, container_sas("models", ends=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends_s))))
 
         def end() -> None:
@@ -157,7 +167,7 @@ def test_sas_that_ends_in_mid_read_is_taken_anew_from_its_file(tmp_path: Path) -
             wait_until(lambda: "the SAS expired" in log.read_text())
             threading.Timer(LATER_S, write, [file, container_sas("models")]).start()
 
-        options = (*OPTIONS, "--sas-file", str(file), "--log-file", str(log))
+        options = (*OPTIONS, "--engine", engine, "--sas-file", str(file), "--log-file", str(log))
         with mounted(f"as://{server.place}/models/repository", tmp_path, *options) as mount:
             read_across(mount, end)
         assert "trying again" in log.read_text()
@@ -182,7 +192,7 @@ def test_key_of_an_account_that_is_rotated_in_mid_read_is_taken_from_tritons_fil
             running.enter_context(azurite(tmp_path, port=server.port, key=new_key, keeps=True))
             threading.Timer(LATER_S, give, [new_key]).start()
 
-        options = (*OPTIONS, "--log-file", str(log))
+        options = (*OPTIONS, "--engine", "fsspec", "--log-file", str(log))
         given = {"TRITON_CLOUD_CREDENTIAL_PATH": str(file)}
         with mounted(f"as://{server.place}/models/repository", tmp_path, *options, **given) as mount:
             read_across(mount, end)
