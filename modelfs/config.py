@@ -410,9 +410,10 @@ speaks of all mounts, an entry of one. `modelfs mount URL MOUNTPOINT` takes noth
 and the user's file both have entries, the user's count.
 
 All entries are checked before the first is mounted. Refused are: a mount point twice, inside another or inside a local
-repository of another entry; a mount point where another repository is mounted; one `log_file` for two; and one
-`endpoint_url` for entries of several clouds, because the credentials of one cloud would go to the store of another:
-write it in its entry. A change of an entry has its effect at the next mount, not on a living one.
+repository of another entry; a mount point where another repository is mounted; one `log_file` for two; one
+`endpoint_url` from outside of the entries for those of several clouds, because the credentials of one cloud would go to
+the store of another; and one `sas_file` for several Azure accounts. A change of an entry has its effect at the next
+mount, not on a living one.
 
 Credentials come from the environment of the command, for all entries. Different ones for each repository stand in the
 file that `TRITON_CLOUD_CREDENTIAL_PATH` names, by URL. An Azure URL may hold a SAS token; then only its owner

@@ -33,6 +33,7 @@ def plan_all(entries: Sequence[Entry], *, foreground: bool) -> list[Plan]:
     for (entry, plan), (other, beside) in itertools.permutations(zip(entries, plans, strict=True), 2):
         _refuse_overlap(entry, plan, other, beside)
     _refuse_shared_endpoint(entries)
+    _refuse_shared_sas(entries)
     return plans
 
 
@@ -109,11 +110,25 @@ def _refuse_shared_endpoint(entries: Sequence[Entry]) -> None:
     clouds: Counter[str] = Counter()
     for entry in entries:
         parsed = location.parse(entry.url)
-        takes_it = parsed.scheme != "file" and parsed.endpoint is None
+        takes_it = parsed.scheme in {"s3", "gs", "as"} and parsed.endpoint is None
         if takes_it and entry.config.endpoint_url is not None and "endpoint_url" not in entry.own:
             clouds[f"{parsed.scheme}://"] += 1
     if len(clouds) > 1:
         raise UsageError(
             f"endpoint_url is given for all entries, and they are of several clouds ({', '.join(sorted(clouds))}):"
             " the credentials of one would go to the store of another. Write it in the entries that it is for."
+        )
+
+
+def _refuse_shared_sas(entries: Sequence[Entry]) -> None:
+    """Refuse one SAS file for several accounts: a SAS is one account's, and would be shown to the others' servers."""
+    accounts = set()
+    for entry in entries:
+        parsed = location.parse(entry.url)
+        if parsed.scheme == "as" and not parsed.sas and entry.config.sas_file and "sas_file" not in entry.own:
+            accounts.add((parsed.endpoint, parsed.account))
+    if len(accounts) > 1:
+        raise UsageError(
+            "sas_file is given for all entries, and they are of several Azure accounts, of which a SAS opens one. Write"
+            " it in the entries that it is for."
         )

@@ -111,6 +111,16 @@ def test_endpoint_for_all_is_refused_when_they_are_of_several_clouds(tmp_path: P
     assert len(several.plan_all([s3, own, folder, named, more], foreground=False)) == 5
 
 
+def test_sas_file_for_all_is_refused_when_they_are_of_several_accounts(tmp_path: Path) -> None:
+    first = entry(1, "as://one/c/m", tmp_path / "a", sas_file="/sas")
+    other = entry(2, "as://two/c/m", tmp_path / "b", sas_file="/sas")
+    assert "of several Azure accounts" in complaint(first, other)
+    own = entry(2, "as://two/c/m", tmp_path / "b", "sas_file", sas_file="/other")
+    in_url = entry(3, "as://three/c/m?sig=x", tmp_path / "c", sas_file="/sas")
+    same = entry(4, "as://one/d/m", tmp_path / "d", sas_file="/sas")
+    assert len(several.plan_all([first, own, in_url, same], foreground=False)) == 4
+
+
 def test_entries_of_a_file_are_taken_as_they_are_read(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f'[[mounts]]\nurl = "/srv/m"\nmountpoint = "{tmp_path}/a"\n' * 2)

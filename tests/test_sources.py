@@ -1,5 +1,6 @@
 """``[[mounts]]`` of the configuration file: what an entry holds, who wins over it, and what is said of a wrong one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,11 @@ def test_no_complaint_shows_a_url(tmp_path: Path) -> None:
     assert "SECRET" not in complaint(tmp_path, f"[[mounts]]\n{url}\nmountpoint = 3")
     assert "SECRET" not in complaint(tmp_path, f"[[mounts]]\n{url}\nmountpoint = '/m'\nrefesh = 3")
     assert "SECRET" not in complaint(tmp_path, f"[[mounts]]\nurl = ['as://account/models?sig=SECRET']\n{url[:0]}")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/containers.md"])
+def test_example_of_the_page_loads(tmp_path: Path, page: str) -> None:
+    text = (Path(__file__).parents[1] / page).read_text()
+    example = re.search(r"(?:toml|END'?)\n(\[\[mounts\]\]\n.*?)(?:END|```)", text, re.DOTALL)
+    assert example
+    assert len(entries(written(tmp_path, example[1]))) == 2
