@@ -85,8 +85,8 @@ def test_neither_key_nor_token_is_told_anywhere(stub: GoogleStub, tmp_path: Path
     with FaultServer("gcs", keys=Bearer("MARKtoken-1")) as server:
         fill(server)
         server.put("models", "repository/m/1/large", Stamped("large", "v1", 60_000_000))
-        options = ("--endpoint-url", server.url, "--engine", engine, "--log-level", "debug", "--log-file", str(log))
-        options += ("--read-deadline", "2")
+        options = ["--endpoint-url", server.url, "--engine", engine, "--log-level", "debug", "--log-file", str(log)]
+        options += ["--read-deadline", "2"]
         given = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json")}
         with mounted("gs://models/repository", tmp_path, *options, **given) as mount:
             check(mount.path)
