@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelfs import launch, location, mounting, mounts, runtime
 from modelfs.errors import ModelfsError, UsageError
@@ -30,8 +30,9 @@ def plan_all(entries: Sequence[Entry], *, foreground: bool) -> list[Plan]:
             plans.append(launch.plan_mount(entry.url, entry.mountpoint, entry.config, foreground=foreground))
         except UsageError as error:
             raise UsageError(f"{entry.name}: {error}") from error
-    for (entry, plan), (other, beside) in itertools.permutations(zip(entries, plans, strict=True), 2):
-        _refuse_overlap(entry, plan, other, beside)
+    places = [_place(entry, plan) for entry, plan in zip(entries, plans, strict=True)]
+    for place, other in itertools.permutations(places, 2):
+        _refuse_overlap(place, other)
     _refuse_shared_endpoint(entries)
     _refuse_shared_sas(entries)
     return plans
@@ -82,27 +83,36 @@ def _mounted_source(plan: Plan) -> str | None:
     return None if is_dead else entry.source
 
 
-def _refuse_overlap(entry: Entry, plan: Plan, other: Entry, beside: Plan) -> None:
+class _Place(NamedTuple):
+    """Where an entry mounts and logs, and what it shows if that is local."""
+
+    name: str
+    path: Path
+    log_file: str | None
+    repository: Path | None
+
+
+def _place(entry: Entry, plan: Plan) -> _Place:
+    parsed = location.parse(entry.url)
+    repository = Path(os.path.realpath(parsed.prefix)) if parsed.scheme == "file" else None
+    return _Place(entry.name, Path(plan["mountpoint"]), plan["log_file"], repository)
+
+
+def _refuse_overlap(place: _Place, other: _Place) -> None:
     """Refuse two entries of which one would hide, feed or garble the other."""
-    path, above = Path(plan["mountpoint"]), Path(beside["mountpoint"])
-    if path == above:
-        raise UsageError(f"{other.name} has the same mountpoint {path} as {entry.name}. Give each its own.")
-    if path.is_relative_to(above):
-        raise UsageError(f"{entry.name}: mountpoint {path} lies inside {above} of {other.name}. Put them side by side.")
-    found = location.parse(other.url)
-    if found.scheme == "file":
-        repository = Path(os.path.realpath(found.prefix))
-        if path.is_relative_to(repository):
-            raise UsageError(
-                f"{entry.name}: mountpoint {path} lies inside the repository of {other.name}. Choose a directory"
-                " outside of it."
-            )
-        if repository.is_relative_to(path):
-            raise UsageError(
-                f"{other.name}: the repository lies inside mountpoint {path} of {entry.name}. Name its own URL instead."
-            )
-    if plan["log_file"] is not None and plan["log_file"] == beside["log_file"]:
-        raise UsageError(f"{entry.name} and {other.name} have the same log_file. Give each its own, or none.")
+    path, name = place.path, place.name
+    if path == other.path:
+        raise UsageError(f"{other.name} has the same mountpoint {path} as {name}. Give each its own.")
+    if path.is_relative_to(other.path):
+        raise UsageError(f"{name}: mountpoint {path} lies inside {other.path} of {other.name}. Put them side by side.")
+    if other.repository is not None and path.is_relative_to(other.repository):
+        raise UsageError(
+            f"{name}: mountpoint {path} lies inside the repository of {other.name}. Choose a directory outside of it."
+        )
+    if other.repository is not None and other.repository.is_relative_to(path):
+        raise UsageError(f"{other.name}: the repository lies inside mountpoint {path} of {name}. Name its own URL.")
+    if place.log_file is not None and place.log_file == other.log_file:
+        raise UsageError(f"{name} and {other.name} have the same log_file. Give each its own, or none.")
 
 
 def _refuse_shared_endpoint(entries: Sequence[Entry]) -> None:

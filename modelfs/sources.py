@@ -152,7 +152,7 @@ def _entry(table: Mapping[str, object], name: str, sources: _Sources) -> Entry:
     own = _from_table(rest, name, name, also=("url", "mountpoint"))
     if not isinstance(url, str) or not url:
         raise UsageError(f'{name} has no url. Write url = "s3://bucket/path".')  # never the value: it may be a secret
-    if not isinstance(mountpoint, str) or not mountpoint.startswith(("/", "~/")):
+    if not isinstance(mountpoint, str) or not mountpoint.startswith(("/", "~/")) or "\0" in mountpoint:
         raise UsageError(f'{name} has no absolute path as its mountpoint. Write mountpoint = "/mnt/models".')
     if "runtime_dir" in own:
         raise UsageError(f"{name} sets runtime_dir, which holds for all mounts. Write it above the first [[mounts]].")

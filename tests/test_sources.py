@@ -113,6 +113,7 @@ GOOD = 'url = "s3://b/m"\nmountpoint = "/mnt/a"\n'
         ("[[mounts]]\nurl = ''\nmountpoint = '/m'", "[[mounts]] number 1 in FILE has no url."),
         ("[[mounts]]\nurl = '/srv'", "[[mounts]] number 1 in FILE has no absolute path as its mountpoint."),
         ("[[mounts]]\nurl = '/srv'\nmountpoint = 'm'", "[[mounts]] number 1 in FILE has no absolute path"),
+        ('[[mounts]]\nurl = "/srv"\nmountpoint = "/m\\u0000"', "[[mounts]] number 1 in FILE has no absolute path"),
         ("[[mounts]]\nurl = '/srv'\nmountpoint = 3", "[[mounts]] number 1 in FILE has no absolute path"),
         (f"[[mounts]]\n{GOOD}refesh = 3", "[[mounts]] number 1 in FILE has an unknown key 'refesh'. Did you mean"),
         (f"[[mounts]]\n{GOOD}uri = 's3://b'", "[[mounts]] number 1 in FILE has an unknown key 'uri'. Did you mean"),
