@@ -24,7 +24,7 @@ UNCONNECTED = "the store cannot be connected to; check host and port, that it ru
 SILENT = "the store stopped answering; check the URL, and the network between"
 BROKEN = "the store's answer is broken, or not HTTP; check that host and port are the store's"
 NO_TLS = "the TLS handshake fails; is the store's URL http:// perhaps?"
-UNTRUSTED = "the store's certificate is not trusted; name the file of its authority with --ca-bundle or AWS_CA_BUNDLE"
+UNTRUSTED = "the store's certificate is not trusted; name the file of its authority with --ca-bundle"
 
 
 _urllib3 = urllib3.exceptions

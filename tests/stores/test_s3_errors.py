@@ -128,7 +128,7 @@ def test_wrapped_error_is_told_by_what_it_wraps(error: Exception, ours: type[Mod
 @pytest.mark.parametrize(
     ("text", "ours", "says"),
     [
-        ("InvalidCertificate( UnknownIssuer )", StoreRefusedError, "AWS_CA_BUNDLE"),
+        ("InvalidCertificate( UnknownIssuer )", StoreRefusedError, "--ca-bundle"),
         ("InvalidCertificate( Other( OtherError( CaUsedAsEndEntity ) ) )", StoreRefusedError, "CA:FALSE"),
         ("Received redirect without LOCATION", WrongRegionError, "AWS_REGION"),
         ("source: UnexpectedRange { expected: 10..20, actual: 10..15 }", CorruptAnswerError, "not the range"),
