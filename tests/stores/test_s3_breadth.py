@@ -15,9 +15,11 @@ from forward_proxy import Proxy
 from stores.venues import ENVIRONMENT, FaultVenue, engine_of_now
 from tls_front import TlsFront
 
+from modelfs.blocks import ObjectInfo
 from modelfs.engines import open_store
-from modelfs.errors import AccessRefusedError, StoreUnavailableError
+from modelfs.errors import AccessRefusedError, ModelfsError, StoreUnavailableError
 from modelfs.location import parse
+from modelfs.s3_address import AddressingStyle
 from modelfs.store import Store
 
 NOWHERE = "http://127.0.0.1:1"
@@ -149,6 +151,36 @@ def test_url_wins_over_the_option_and_that_over_the_environment(fault_venue: Fau
     environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": NOWHERE}
     assert read_all(open_with("s3://bkt/repo", environment=environment, endpoint_url=here)) == b"content"
     assert read_all(open_with(f"s3://{here}/bkt/repo", environment=environment, endpoint_url=NOWHERE)) == b"content"
+
+
+@pytest.mark.usefixtures("each_engine")
+@pytest.mark.parametrize(
+    ("style", "address"),
+    [
+        ("virtual", "http://bkt-1.s3.eu-west-3.amazonaws.com/"),
+        ("path", "http://s3.eu-west-3.amazonaws.com/bkt-1/"),
+        ("auto", "http://s3.eu-west-3.amazonaws.com/bkt-1/"),
+    ],
+)
+def test_listings_and_reads_name_the_bucket_in_the_same_place(
+    fault_venue: FaultVenue, style: AddressingStyle, address: str
+) -> None:
+    with Proxy(fault_venue.server.port) as proxy:  # which leads every host to the fault server
+        environment = {**ENVIRONMENT, "HTTP_PROXY": proxy.url}
+        endpoint = "http://s3.eu-west-3.amazonaws.com"
+        store = open_with(
+            "s3://bkt-1/repo",
+            environment=environment,
+            endpoint_url=endpoint,
+            region="eu-west-3",
+            addressing_style=style,
+        )
+        for call in (lambda: store.list_page(None), lambda: store.read(ObjectInfo("m/x", 10, '"1"', 0), 0, 10)):
+            with pytest.raises(ModelfsError):  # there is no such bucket here, nor is one sought in a host's name
+                call()
+        listing, read = (asked.split()[1] for asked in proxy.asked)
+        assert listing.startswith(f"{address}?")
+        assert read == f"{address}repo/m/x"
 
 
 # -- payer and owner
