@@ -2,7 +2,9 @@
 
 import gzip
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -15,10 +17,11 @@ from stores.venues import engine_of_now, open_url
 from modelfs.azure_signing import AzureBearer, AzureCredential, AzureKey, AzureSas
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
+from modelfs.credentials_sas import SasFile
 from modelfs.engines import Engine, azure_reader
 from modelfs.errors import AccessRefusedError, ModelfsError, ObjectNotFoundError
 from modelfs.location import parse
-from modelfs.store import Store
+from modelfs.store import Store, Telling
 from modelfs.store_azure import AzureStore
 
 WRONG_KEY = "d3Jvbmc="
@@ -177,6 +180,18 @@ def test_process_environment_does_not_disturb_a_store(azure: AzuriteVenue, monke
     store = open_with(azure, lambda: AzureKey(ACCOUNT, KEY))
     assert store.list_page(None).objects == [info]
     assert bytes(store.read(info, 0, 7)) == b"content"
+
+
+def test_end_that_is_told_is_that_of_the_sas_of_now(azure: AzuriteVenue, tmp_path: Path) -> None:
+    file = tmp_path / "sas"
+    file.touch(mode=0o600)
+    file.write_text(account_sas(ends="2030-01-01T00:00:00Z"))
+    store = open_with(azure, SasFile(file))
+    assert isinstance(store, Telling)
+    assert store.facts().expires_at_s == 1893456000
+    file.write_text(account_sas(ends="2031-01-01T00:00:00Z"))
+    os.utime(file, (1, 1))  # so that the stamp differs also where the clock is coarse
+    assert store.facts().expires_at_s == 1924992000
 
 
 # -- secrets
