@@ -1,14 +1,10 @@
-"""What Azure, urllib3 and obstore say when something fails, in our exceptions.
+"""What Azure says when it refuses, in our exceptions.
 
-Law: as in ``s3_errors``; what fails below HTTP's answers is told by ``http_errors``. Here stands what an answer of
-Azure means, by HTTP status and Azure's error code. Of an answer nothing but the code is quoted, and nothing of what a
-library raised: its text holds the request's URL, and so the signature of a SAS.
+Law: as in ``s3_errors``: by HTTP status and Azure's error code. Of an answer nothing but the code is quoted.
 """
 
 import re
 from typing import NamedTuple
-
-import obstore.exceptions
 
 from modelfs.errors import (
     AccessRefusedError,
@@ -19,13 +15,9 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.http_errors import OBSTORE_ERRORS, by_type
-
-__all__ = ["OBSTORE_ERRORS", "Refusal", "from_obstore", "from_refusal"]
 
 _AGAIN = {408, 425, 429}
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
-_STATUS = re.compile(r"Server returned non-2xx status code: ([0-9]{3})\b")
 _VERSION_GONE = {412, 416}  # 416: the object has become shorter, and the store looked at that first
 
 _ACCESS = {
@@ -91,7 +83,7 @@ def from_refusal(refusal: Refusal, *, what: str, complaint: str = "") -> Modelfs
         error = StoreUnavailableError
     elif code in _ACCESS or status in {401, 403}:
         error = AccessRefusedError
-        advice = complaint or _ACCESS.get(code, _MAY)
+        advice = complaint or _ACCESS.get(code, MAY)
     elif code in _ABSENT or status == 404:  # noqa: PLR2004  an HTTP status
         error = ObjectNotFoundError
         advice = _ABSENT.get(code, "check that the URL is a blob endpoint's")
@@ -101,24 +93,25 @@ def from_refusal(refusal: Refusal, *, what: str, complaint: str = "") -> Modelfs
     return error(f"{what}: the store answers {refusal}" + (f"; {advice}" if advice else ""))
 
 
-_MAY = (
+MAY = (
     "check the credentials, and that they may read and list the container (Storage Blob Data Reader, or a SAS with rl)"
 )
-_obstore = obstore.exceptions
 
 
-def from_obstore(error: Exception, *, what: str, complaint: str = "") -> ModelfsError:
-    """Return the error for what a read through obstore raised."""
-    text = str(error)
-    if found := _STATUS.search(text):
-        refusal = Refusal.of(int(found[1]), text)
-        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status
-            # not Azure's own: a proxy answers so while the store behind it is away
-            return StoreUnavailableError(f"{what}: the answer is 404, without an error code of Azure's")
-        if refusal.status not in _VERSION_GONE and refusal.code != "BlobNotFound":
-            return from_refusal(refusal, what=what, complaint=complaint)
-    if not found and isinstance(error, _obstore.PermissionDeniedError | _obstore.UnauthenticatedError):
-        return AccessRefusedError(f"{what}: the store refuses access; {complaint or _MAY}")
-    if not found and "Received redirect" in text:
-        return StoreRefusedError(f"{what}: the store redirects; check that the URL is a blob endpoint's")
-    return by_type(error, what=what)
+def from_read(refusal: Refusal, *, what: str, complaint: str = "") -> ModelfsError:
+    """Return the error for a pinned read that is answered with no success."""
+    if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status
+        # not Azure's own: a proxy answers so while the store behind it is away
+        return StoreUnavailableError(f"{what}: the answer is 404, without an error code of Azure's")
+    if refusal.status in _VERSION_GONE:
+        return VersionGoneError(f"{what}: this version was replaced")
+    if refusal.code == "BlobNotFound":
+        return VersionGoneError(f"{what}: this version was deleted")
+    if 300 <= refusal.status < 400:  # noqa: PLR2004  HTTP's redirects
+        return redirected(what)
+    return from_refusal(refusal, what=what, complaint=complaint)
+
+
+def redirected(what: str) -> ModelfsError:
+    """Return the error for a redirect: where it leads to must not see the credential."""
+    return StoreRefusedError(f"{what}: the store redirects; check that the URL is a blob endpoint's")

@@ -17,7 +17,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -28,7 +27,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureSource
 from modelfs.errors import CorruptAnswerError, ModelfsError
 from modelfs.store import Page
-from modelfs.transport import OK, Transport, user_agent
+from modelfs.transport import OK, Link, Transport, user_agent
 
 _PAGE_KEYS = 1000
 
@@ -50,21 +49,12 @@ class Lister:
         container: Container,
         *,
         source: AzureSource | None,
-        connect_timeout_s: float,
-        stall_timeout_s: float,
-        ca_bundle: Path | None,
-        proxy: str | None,
+        link: Link,
     ) -> None:
         """Connect to nothing yet. ``source`` None is anonymous."""
         self._container = container
         self._source = source
-        self._transport = Transport(
-            secure=container.url.startswith("https:"),
-            connect_timeout_s=connect_timeout_s,
-            stall_timeout_s=stall_timeout_s,
-            ca_bundle=ca_bundle,
-            proxy=proxy,
-        )
+        self._transport = Transport(link)
         # at debug level urllib3 logs each request's URL, and here that holds the SAS
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 

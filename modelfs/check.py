@@ -64,7 +64,13 @@ def check_url(location: Location, config: Config) -> list[Line]:
     trio.run(_check_store, location, config, lines)
     lines.extend(_check_machine(config))
     url = shlex.quote(location.display)
-    lines.append(Line("commands", "known", f"modelfs mount {url} /mnt/models && {_triton('/mnt/models')}"))
+    flags = ""
+    if location.scheme == "other":
+        flags = " --engine fsspec --allow-unpinned"
+        lines.append(
+            Line("versions", "doubtful", "not pinned: a file replaced while it is read may give bytes of both")
+        )
+    lines.append(Line("commands", "known", f"modelfs mount {url} /mnt/models{flags} && {_triton('/mnt/models')}"))
     return lines
 
 
@@ -91,11 +97,13 @@ async def _check_store(location: Location, config: Config, lines: list[Line]) ->
     except ModelfsError as error:
         lines.append(Line("list", "bad", str(error)))
         return
-    lines.extend(_listed(objects, took_s, pages, config))
+    lines.extend(_listed(objects, took_s, None if location.scheme == "other" else pages, config))
     if facts is not None:
         facts = await _facts(store) or facts  # the region may be the listing's
         where = f" in region {facts.region}" if facts.region else ""
         lines.append(Line("endpoint", "good", f"{facts.endpoint} answers{where}"))
+        if facts.engine:
+            lines.append(Line("engine", "known", f"{facts.engine} fetches the bytes"))
     lines.append(await _read(store, objects, policy))
 
 
@@ -119,13 +127,17 @@ def _credentials(facts: Facts) -> list[Line]:
     return lines
 
 
-def _listed(objects: Sequence[ObjectInfo], took_s: float, pages: int, config: Config) -> list[Line]:
+def _listed(objects: Sequence[ObjectInfo], took_s: float, pages: int | None, config: Config) -> list[Line]:
+    """Tell what a listing found. ``pages`` is None where a page is no request, nor any known number of them."""
     size = sum(info.size for info in objects)
-    found = f"{len(objects)} objects, {size / 1e9:.2f} GB, in {pages} requests and {took_s:.2f} s"
+    requests = "" if pages is None else f"{pages} requests and "
+    found = f"{len(objects)} objects, {size / 1e9:.2f} GB, in {requests}{took_s:.2f} s"
     verdict: Verdict = "good" if objects else "doubtful"
     advice = "" if objects else ": the mount will be empty; is the path right?"
-    daily = round(pages * _DAY_S / config.refresh_s)
-    cost = f"{daily} LIST requests a day, at a refresh every {config.refresh_s:g} s (--refresh)"
+    daily = "a request for each folder, and over HTTP for each file"
+    if pages is not None:
+        daily = f"{round(pages * _DAY_S / config.refresh_s)} LIST requests a day"
+    cost = f"{daily}, at a refresh every {config.refresh_s:g} s (--refresh)"
     return [Line("list", verdict, found + advice), Line("cost", "known", cost)]
 
 
@@ -207,6 +219,7 @@ def _read_ahead(mountpoint: str) -> Line:
 
 def _understood(location: Location) -> str:
     kinds = {"file": "a local folder", "s3": "S3", "gs": "Google Cloud Storage", "as": "Azure Blob Storage"}
+    kinds["other"] = f"what fsspec's driver for {location.protocol}:// makes of it"
     return f"{location.display} is {kinds[location.scheme]}" + (
         f", bucket {location.bucket}, prefix {location.prefix or '(all)'}" if location.bucket else ""
     )

@@ -96,6 +96,7 @@ def mount(
     url: Url = None,
     mountpoint: Mountpoint = None,
     *,
+    every: Annotated[bool, typer.Option("--all", help="Mount each [[mounts]] of the configuration file.")] = False,
     foreground: Annotated[
         bool,
         typer.Option("--foreground", help="Stay, and log to standard error. The default as PID 1 or under systemd."),
@@ -105,21 +106,26 @@ def mount(
 ) -> None:
     """Mount a repository, and return once it answers.
 
+    With a mount point alone: what the configuration file has for it in [[mounts]].
+
     \b
     Examples:
       modelfs mount s3://bucket/models /mnt/models
       modelfs mount s3://http://minio:9000/bucket/models /mnt/models --refresh 5
       modelfs mount /srv/models /mnt/models --foreground
+      modelfs mount --all
     """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import launch  # noqa: PLC0415  only this command needs it
 
-    settings = _load(flags, config)
-    if not url:
-        raise UsageError("no URL is given. Write 'modelfs mount URL MOUNTPOINT', or set MODELFS_URL.")
-    if not mountpoint:
-        raise UsageError("no mount point is given. Write 'modelfs mount URL MOUNTPOINT', or set MODELFS_MOUNTPOINT.")
     stays = foreground or launch.must_stay_in_foreground()
-    plan = launch.plan_mount(url, mountpoint, settings, foreground=stays)
+    if every:
+        if url or mountpoint:
+            raise UsageError(
+                "--all mounts what the configuration file lists, and a URL or mount point is given too (here, in"
+                " MODELFS_URL or in MODELFS_MOUNTPOINT). Leave one of them out."
+            )
+        raise typer.Exit(_mount_all(flags, config, foreground=stays))
+    plan = _plan(url, mountpoint, flags, config, foreground=stays)
     if stays:
         launch.become_supervisor(plan)
     from modelfs.show import waiting  # noqa: PLC0415  rich is for those who wait
@@ -129,10 +135,68 @@ def mount(
     typer.echo(f"{plan['source']} is mounted at {plan['mountpoint']}")
 
 
+def _plan(
+    url: str | None, mountpoint: str | None, flags: dict[str, Any], config: str | None, *, foreground: bool
+) -> dict[str, Any]:
+    """Return the plan of a mount that is named by URL and mount point, or by the mount point of an entry alone."""
+    from modelfs import launch, several  # noqa: PLC0415  only mount needs them
+
+    settings = _load(flags, config)
+    if url and mountpoint:
+        return launch.plan_mount(url, mountpoint, settings, foreground=foreground)
+    alone = mountpoint or url
+    if not alone:
+        raise UsageError("no URL is given. Write 'modelfs mount URL MOUNTPOINT', or set MODELFS_URL.")
+    if "://" not in alone:
+        entries = sources.load_mounts(flags={**flags, "config": config}, environment=os.environ)
+        plan = several.plan_one(entries, alone, foreground=foreground)
+        if plan is not None:
+            return plan
+    missing, variable = ("URL", "MODELFS_URL") if mountpoint else ("mount point", "MODELFS_MOUNTPOINT")
+    raise UsageError(
+        f"no {missing} is given. Write 'modelfs mount URL MOUNTPOINT', set {variable}, or name the mountpoint of a"
+        " [[mounts]] entry."
+    )
+
+
+def _mount_all(flags: dict[str, Any], config: str | None, *, foreground: bool) -> int:
+    """Mount all entries of the configuration file, tell of each, and return the exit status of the worst."""
+    from modelfs import launch, several, show  # noqa: PLC0415  only mount needs them
+
+    settings = _load(flags, config)
+    entries = sources.load_mounts(flags={**flags, "config": config}, environment=os.environ)
+    if not entries:
+        raise UsageError("the configuration file has no [[mounts]]. Write one for each mount, or name the file.")
+    plans = several.plan_all(entries, foreground=foreground)
+    several.refuse_taken(entries, plans)
+    if foreground:
+        launch.become_parent(plans, settings)
+    missing = []
+    for plan in plans:
+        if several.is_mounted(plan):
+            typer.echo(show.printable(f"{plan['source']} is already mounted at {plan['mountpoint']}"))
+        else:
+            missing.append(plan)
+    statuses = [0]
+    with show.mounting({plan["mountpoint"]: plan["source"] for plan in missing}) as end:
+
+        def tell(plan: dict[str, Any], failure: launch.LaunchFailedError | None) -> None:
+            path = plan["mountpoint"]
+            if failure is None:
+                end(path, lambda: typer.echo(show.printable(f"{plan['source']} is mounted at {path}")))
+            else:
+                statuses.append(failure.exit_status)
+                end(path, lambda: _complain(f"{path}: {failure}"))
+
+        launch.mount_side_by_side(missing, tell)
+    return max(statuses)
+
+
 @app.command()
 def unmount(
     mountpoint: Mountpoint = None,
     *,
+    every: Annotated[bool, typer.Option("--all", help="Unmount all that this user has mounted.")] = False,
     lazy: Annotated[bool, typer.Option("--lazy", help="Detach it although it is in use.")] = False,
     runtime_dir: RuntimeDir = None,
     config: ConfigFile = None,
@@ -145,13 +209,36 @@ def unmount(
     Examples:
       modelfs unmount /mnt/models
       modelfs unmount --lazy /mnt/models
+      modelfs unmount --all
     """  # noqa: D301  the escape keeps the examples' lines apart
     from modelfs import mounting, mounts, runtime  # noqa: PLC0415  only these commands need them
 
-    if not mountpoint:
-        raise UsageError("no mount point is given. Write 'modelfs unmount MOUNTPOINT'.")
     root = runtime.runtime_root(_load({"runtime_dir": runtime_dir}, config).runtime_dir)
+    if every:
+        if mountpoint:
+            raise UsageError("both a mount point (here or in MODELFS_MOUNTPOINT) and --all are given. Leave one out.")
+        raise typer.Exit(_unmount_all(root, lazy=lazy))
+    if not mountpoint:
+        raise UsageError("no mount point is given. Write 'modelfs unmount MOUNTPOINT', or 'modelfs unmount --all'.")
     mounts.unmount(root, mounting.resolve_mount_point(mountpoint), lazy=lazy)
+
+
+def _unmount_all(root: str, *, lazy: bool) -> int:
+    from modelfs import several, show  # noqa: PLC0415  only unmount needs them
+
+    statuses = []
+
+    def tell(path: str, failure: ModelfsError | None) -> None:
+        statuses.append(getattr(failure, "exit_status", 2) if failure else 0)
+        if failure is None:
+            typer.echo(show.printable(f"{path} is unmounted"))
+        else:
+            _complain(f"{path}: {failure}")
+
+    several.unmount_all(root, lazy=lazy, tell=tell)
+    if not statuses:
+        typer.echo("nothing is mounted")
+    return max(statuses, default=0)
 
 
 @app.command()

@@ -67,6 +67,10 @@ def _load(environment: Mapping[str, str]) -> Any:
     session = open_session(environment)
     chain = session.get_component("credential_provider")
     chain.remove("env")  # the process's own, where ours is the mapping
+    # Triton's SDK asks a profile for its keys before the pod's identity; botocore would the other way round
+    web_identity = chain.get_provider("assume-role-with-web-identity")
+    chain.remove(web_identity.METHOD)
+    chain.insert_before("container-role", web_identity)
     return chain.load_credentials()
 
 

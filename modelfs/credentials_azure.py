@@ -5,15 +5,15 @@ line or repr; and a source is asked anew for every request, so that a mount that
 
 What Triton reads wins, in its order: AZURE_STORAGE_AUTH_TYPE, then AZURE_STORAGE_KEY, then nobody; and
 AZURE_STORAGE_ACCOUNT replaces the account of the URL, which we warn of. A SAS in the URL, which Triton drops, is closer
-than any of it and belongs to that URL's account. Only where Triton finds nothing do the other sources count: SAS token,
-connection string, service principal, workload identity, a login of the Azure CLI. So a managed identity is used only
-when it is asked for, as with Triton: a public container must not wait for a metadata service that is not there.
+than any of it and belongs to that URL's account; so does one in a file that a setting names. Only where Triton finds
+nothing do the other sources count: SAS token, connection string, service principal, workload identity, a login of the
+Azure CLI. So a managed identity is used only when it is asked for, as with Triton: a public container must not wait for
+a metadata service that is not there.
 """
 
 import base64
 import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from urllib.parse import urlsplit
 
 from modelfs.azure_signing import AzureCredential, AzureKey, AzureSas
 from modelfs.azure_tokens import Tokens, default_chain, from_cli, managed_identity, service_principal, workload_identity
+from modelfs.credentials_sas import SasFile, parse_sas, tell_expiry
 from modelfs.credentials_triton import VARIABLE, CredentialFile, Entry
 from modelfs.errors import UsageError
-from modelfs.location import Location, parse_azure_token
+from modelfs.location import Location
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,6 @@ _DEVELOPMENT = {
     "accountkey": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
     "blobendpoint": "http://127.0.0.1:10000/devstoreaccount1",
 }
-_SOON_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,13 @@ class AzureAccess:
     """An account, and how to get in.
 
     ``service_url`` is the address of its blobs, without a slash at the end. ``source`` None is anonymous. ``kind`` is
-    for people. ``expires_at`` is when a SAS ends, in Unix seconds; None where it does not say so, or renews itself.
+    for people.
     """
 
     service_url: str
     account: str
     source: AzureSource | None
     kind: str
-    expires_at: float | None = None
 
 
 def find_azure(
@@ -61,19 +60,23 @@ def find_azure(
     file: CredentialFile | None = None,
     *,
     endpoint_url: str | None = None,
+    sas_file: Path | None = None,
     is_anonymous: bool = False,
 ) -> AzureAccess:
     """Return the access to the account of ``location``, with Triton's credential ``file`` where there is one.
 
-    ``endpoint_url`` is where the account's blobs are when the URL names no host. Asks nobody yet. Raises UsageError for
-    what cannot be.
+    ``endpoint_url`` is where the account's blobs are when the URL names no host. ``sas_file`` holds a SAS. Asks nobody
+    yet. Raises UsageError for what cannot be.
     """
-    read = _Variables(environment if file is None else _with_entry(environment, file()))
-    named = "" if location.sas else read("AZURE_STORAGE_ACCOUNT")
-    connection = _connection(read(_CONNECTION_STRING))
+    has_own = bool(location.sas or (sas_file and not is_anonymous))
+    read = _Variables(environment if file is None or has_own else _with_entry(environment, file()))
+    named = "" if has_own else read("AZURE_STORAGE_ACCOUNT")
+    connection = {} if has_own else _connection(read(_CONNECTION_STRING))
     found: _Found
     if location.sas:
-        found = ("the SAS of the URL", _sas(location.sas, "the SAS of the URL"))
+        found = ("the SAS of the URL", parse_sas(location.sas, "the SAS of the URL"))
+    elif sas_file and not is_anonymous:
+        found = (f"the SAS of {sas_file}", SasFile(sas_file))
     else:
         found = _NOBODY if is_anonymous else _find(read, named or location.account, connection)
     kind, source = found
@@ -90,13 +93,13 @@ def find_azure(
     url = _service_url(location, account, endpoint, connection)
     if isinstance(source, Tokens) and not _is_safe(url):
         raise UsageError(f"a token of {kind} would go over the network unencrypted: use an https:// endpoint")
-    expires_at = source.expires_at if isinstance(source, AzureSas) else None
-    _tell_expiry(kind, expires_at)
+    if isinstance(source, AzureSas):
+        tell_expiry(kind, source.expires_at, "mount again with a new one, or use --sas-file,")
     if file is not None and isinstance(source, AzureKey):
         return AzureAccess(url, account, lambda: _key(account, file()["account_key"], VARIABLE), kind)
     if isinstance(source, AzureKey | AzureSas):
         fixed = source
-        return AzureAccess(url, account, lambda: fixed, kind, expires_at)
+        return AzureAccess(url, account, lambda: fixed, kind)
     return AzureAccess(url, account, source, kind)
 
 
@@ -124,7 +127,7 @@ class _Variables:
         return self._environment.get(name, "").strip()
 
 
-_Found = tuple[str, AzureKey | AzureSas | Tokens | None]
+_Found = tuple[str, AzureKey | AzureSas | SasFile | Tokens | None]
 _CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 
 
@@ -152,7 +155,7 @@ def _find_secret(read: _Variables, account: str, connection: Mapping[str, str], 
     if only_key:
         raise UsageError("AZURE_STORAGE_AUTH_TYPE is key, but AZURE_STORAGE_KEY is not set: set it")
     if sas := read("AZURE_STORAGE_SAS_TOKEN"):
-        return "AZURE_STORAGE_SAS_TOKEN", _sas(parse_azure_token(sas), "AZURE_STORAGE_SAS_TOKEN")
+        return "AZURE_STORAGE_SAS_TOKEN", parse_sas(sas, "AZURE_STORAGE_SAS_TOKEN")
     if connection:
         return _CONNECTION_STRING, _of_connection(connection)
     return None
@@ -187,13 +190,6 @@ def _key(account: str, key: str, name: str) -> AzureKey:
     return AzureKey(account, key)
 
 
-def _sas(text: str, name: str) -> AzureSas:
-    sas = AzureSas.of(text)
-    if sas is None:
-        raise UsageError(f"{name} is no SAS token (it has no sig=): copy it whole, and quote it where a shell reads it")
-    return sas
-
-
 def _connection(text: str) -> dict[str, str]:
     """Return the parts of a connection string, by small names; the emulator's are filled in."""
     parts: dict[str, str] = {}
@@ -212,7 +208,7 @@ def _of_connection(connection: Mapping[str, str]) -> AzureKey | AzureSas | None:
     if key := connection.get("accountkey"):
         return _key(connection.get("accountname", ""), key, f"AccountKey in {_CONNECTION_STRING}")
     if sas := connection.get("sharedaccesssignature"):
-        return _sas(parse_azure_token(sas), f"SharedAccessSignature in {_CONNECTION_STRING}")
+        return parse_sas(sas, f"SharedAccessSignature in {_CONNECTION_STRING}")
     raise UsageError(f"{_CONNECTION_STRING} has neither AccountKey nor SharedAccessSignature: copy it whole")
 
 
@@ -236,11 +232,3 @@ def _is_safe(url: str) -> bool:
     """Tell whether nobody on the way can read what is sent to ``url``."""
     host = (urlsplit(url).hostname or "").lower()
     return url.lower().startswith("https:") or host in {"localhost", "::1"} or host.startswith("127.")
-
-
-def _tell_expiry(kind: str, expires_at: float | None) -> None:
-    if expires_at is None:
-        return
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
-    level = logging.WARNING if expires_at - time.time() < _SOON_S else logging.INFO
-    log.log(level, "the SAS ends; mount again with a new one before that credentials=%r expires=%s", kind, date)

@@ -3,20 +3,27 @@
 Law: an engine is imported only when its location is used, since each costs start-up time and memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from modelfs import aws_settings, credentials, credentials_triton
 from modelfs.location import Location
+from modelfs.places import AzurePlace, GCSPlace, S3Place
 from modelfs.proxies import proxy_for
 from modelfs.s3_address import AddressingStyle, Where
-from modelfs.store import Store
+from modelfs.store import Reader, Store
+
+Engine = Literal["auto", "obstore", "fsspec"]
+"""Who fetches the bytes of objects. auto is obstore; a local folder is read by ``LocalStore`` with each of them."""
 
 
 def open_store(
     location: Location,
     *,
+    engine: Engine = "auto",
+    allow_unpinned: bool = False,
     region: str | None,
     connect_timeout_s: float,
     stall_timeout_s: float,
@@ -27,6 +34,7 @@ def open_store(
     sign_requests: bool = True,
     request_payer: bool = False,
     expected_bucket_owner: str | None = None,
+    sas_file: str | None = None,
     ca_bundle: str | None = None,
 ) -> Store:
     """Return the store of ``location``, with the credentials that the environment tells of.
@@ -38,6 +46,17 @@ def open_store(
         from modelfs.store_local import LocalStore  # noqa: PLC0415  see the law
 
         return LocalStore(location.prefix)
+    if location.scheme == "other":
+        from modelfs import store_unpinned as unpinned  # noqa: PLC0415  see the law
+
+        unpinned.check_allowed(location, is_engine_chosen=engine == "fsspec", is_allowed=allow_unpinned)
+        return unpinned.UnpinnedStore(
+            location,
+            connect_timeout_s=connect_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            proxy_for=partial(proxy_for, environment=environment),
+        )
     if location.scheme == "s3":
         from modelfs.store_s3 import S3Store  # noqa: PLC0415  see the law
 
@@ -47,6 +66,7 @@ def open_store(
         bundle = Path(ca_bundle) if ca_bundle else aws.ca_bundle
         return S3Store(
             location,
+            open_reader=s3_reader(engine),
             where=Where(location.endpoint or endpoint_url or aws.endpoint_url, style, aws.use_dual_stack, aws.use_fips),
             region=region or aws.region,
             keys=credentials.find_s3(environment, file) if sign_requests else None,
@@ -65,7 +85,15 @@ def open_store(
         file = credentials_triton.find_file(location, environment) if sign_requests else None
         return AzureStore(
             location,
-            access=find_azure(location, environment, file, endpoint_url=endpoint_url, is_anonymous=not sign_requests),
+            open_reader=azure_reader(engine),
+            access=find_azure(
+                location,
+                environment,
+                file,
+                endpoint_url=endpoint_url,
+                sas_file=Path(sas_file) if sas_file else None,
+                is_anonymous=not sign_requests,
+            ),
             connect_timeout_s=connect_timeout_s,
             stall_timeout_s=stall_timeout_s,
             max_connections=max_connections,
@@ -79,6 +107,7 @@ def open_store(
     path = None if entry is None else lambda: entry()["path"]
     return GCSStore(
         location,
+        open_reader=gcs_reader(engine),
         endpoint=endpoint_url.rstrip("/") if endpoint_url else gcs.find_gcs_endpoint(environment),
         tokens=gcs.find_gcs(environment, path, endpoint_url=endpoint_url) if sign_requests else None,
         billing_project=gcs.find_billing_project(environment),
@@ -88,3 +117,36 @@ def open_store(
         ca_bundle=Path(ca_bundle) if ca_bundle else None,
         proxy_for=partial(proxy_for, environment=environment),
     )
+
+
+def s3_reader(engine: Engine) -> Callable[[S3Place], Reader]:
+    """Return what opens the reader of S3 that ``engine`` is."""
+    if engine == "fsspec":
+        from modelfs import fsspec_s3  # noqa: PLC0415  see the law
+
+        return fsspec_s3.S3Reader
+    from modelfs import obstore_s3  # noqa: PLC0415  see the law
+
+    return obstore_s3.S3Reader
+
+
+def gcs_reader(engine: Engine) -> Callable[[GCSPlace], Reader]:
+    """Return what opens the reader of Google Cloud Storage that ``engine`` is."""
+    if engine == "fsspec":
+        from modelfs import fsspec_gcs  # noqa: PLC0415  see the law
+
+        return fsspec_gcs.GCSReader
+    from modelfs import obstore_gcs  # noqa: PLC0415  see the law
+
+    return obstore_gcs.GCSReader
+
+
+def azure_reader(engine: Engine) -> Callable[[AzurePlace], Reader]:
+    """Return what opens the reader of Azure that ``engine`` is."""
+    if engine == "fsspec":
+        from modelfs import fsspec_azure  # noqa: PLC0415  see the law
+
+        return fsspec_azure.AzureReader
+    from modelfs import obstore_azure  # noqa: PLC0415  see the law
+
+    return obstore_azure.AzureReader

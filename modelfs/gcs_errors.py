@@ -1,6 +1,6 @@
 """What Google Cloud Storage says when it refuses, in our exceptions.
 
-Law: as in ``s3_errors``; what fails below HTTP's answers is told by ``http_errors``. Of an answer only the status and
+Law: as in ``s3_errors``. Of an answer only the status and
 Google's word for the reason are quoted.
 """
 
@@ -14,10 +14,8 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.http_errors import by_type
 
 _AGAIN = {408, 425, 429}
-_STATUS = re.compile(r"Server returned non-2xx status code: ([0-9]{3})\b")
 _VERSION_GONE = {404, 412, 416}  # 416: the object has become shorter, and the store looked at that first
 _REASON = re.compile(r'"reason"\s*:\s*"([A-Za-z]{1,64})"|<Code>\s*([A-Za-z]{1,64})\s*</Code>')
 _PAYER = "the requester pays for this bucket: set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays"
@@ -48,20 +46,15 @@ def from_status(status: int, body: str, *, what: str) -> ModelfsError:
     return error(f"{what}: the store answers {said}" + (f"; {advice}" if advice else ""))
 
 
-def from_obstore(error: Exception, *, what: str) -> ModelfsError:
-    """Return the error for what a read through obstore raised."""
-    text = str(error)
-    found = _STATUS.search(text)
-    if found and int(found[1]) in _VERSION_GONE:
+def from_read(status: int, body: str, *, what: str) -> ModelfsError:
+    """Return the error for a pinned read that is answered with no success."""
+    if status in _VERSION_GONE:
         return VersionGoneError(f"{what}: this version was replaced or deleted")
-    if found:
-        return from_status(int(found[1]), text, what=what)
-    if "Received redirect" in text:
-        return StoreRefusedError(f"{what}: the store redirects, which Google's does not; check the endpoint")
-    return by_type(error, what=what)
+    if 300 <= status < 400:  # noqa: PLR2004  HTTP's redirects
+        return redirected(what)
+    return from_status(status, body, what=what)
 
 
-def is_about_the_token(error: Exception) -> bool:
-    """Return whether obstore raised ``error`` because the store does not take the token."""
-    found = _STATUS.search(str(error))
-    return bool(found and found[1] == "401")
+def redirected(what: str) -> ModelfsError:
+    """Return the error for a redirect: where it leads to must not see the token."""
+    return StoreRefusedError(f"{what}: the store redirects, which Google's does not; check the endpoint")

@@ -15,9 +15,8 @@ Source: Google's reference of ``objects.list``, and "About folders".
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -27,7 +26,7 @@ from modelfs.errors import CorruptAnswerError
 from modelfs.gcs_errors import from_status
 from modelfs.gcs_tokens import Tokens
 from modelfs.store import Page
-from modelfs.transport import OK, Transport, user_agent
+from modelfs.transport import OK, Link, Transport, user_agent
 
 _PAGE_KEYS = 1000
 """The most that GCS gives at once."""
@@ -54,23 +53,13 @@ class Lister:
         bucket: Bucket,
         *,
         tokens: Tokens | None,
-        connect_timeout_s: float,
-        stall_timeout_s: float,
-        ca_bundle: Path | None,
-        proxy: str | None,
-        headers: Mapping[str, str],
+        link: Link,
     ) -> None:
-        """Connect to nothing yet. ``tokens`` None is anonymous; ``headers`` go with every request."""
+        """Connect to nothing yet. ``tokens`` None is anonymous."""
         self._bucket = bucket
         self._tokens = tokens
-        self._headers = {**user_agent(), **headers}
-        self._transport = Transport(
-            secure=bucket.endpoint.startswith("https:"),
-            connect_timeout_s=connect_timeout_s,
-            stall_timeout_s=stall_timeout_s,
-            ca_bundle=ca_bundle,
-            proxy=proxy,
-        )
+        self._headers = {**user_agent(), **link.headers}
+        self._transport = Transport(link)
 
     def page(self, token: str | None) -> Page:
         """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as GCS has them."""

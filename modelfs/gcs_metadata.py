@@ -14,7 +14,7 @@ from time import time
 
 from modelfs.errors import AccessRefusedError, StoreUnavailableError
 from modelfs.gcs_tokens import Token
-from modelfs.transport import OK, Transport
+from modelfs.transport import OK, Link, Transport
 
 _HOST = "metadata.google.internal"
 _PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
@@ -32,9 +32,8 @@ class MetadataServer:
     def __init__(self, host: str = _HOST) -> None:
         """Connect to nothing yet."""
         self._url = f"http://{host}{_PATH}"
-        self._transport = Transport(
-            secure=False, connect_timeout_s=_CONNECT_S, stall_timeout_s=_ANSWER_S, ca_bundle=None
-        )
+        link = Link(host, is_secure=False, connect_timeout_s=_CONNECT_S, stall_timeout_s=_ANSWER_S, max_connections=1)
+        self._transport = Transport(link)
 
     def ask(self) -> Token:
         """Return the server's token; see ``Issuer.ask``."""

@@ -1,4 +1,4 @@
-"""Starting a mount: the plan, and the supervisor that carries it out.
+"""Starting mounts: the plan of each, and the supervisor that carries it out.
 
 Law: the plan holds the URL as it was written, which may be a secret (a SAS token): it goes through an anonymous file,
 never as an argument or on disk. In the background the caller learns how it went before it returns; what it
@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -22,6 +24,7 @@ from modelfs.config import Config
 from modelfs.errors import ModelfsError, UsageError
 
 SUPERVISOR = ("-P", "-m", "modelfs.supervisor")
+PARENT = ("-P", "-m", "modelfs.parent")
 _STOPPING_S = 15.0
 
 
@@ -31,6 +34,10 @@ class LaunchFailedError(ModelfsError):
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+Tell = Callable[[dict[str, Any], LaunchFailedError | None], None]
+"""Hears of a plan that its mount answers, or why there is none."""
 
 
 def plan_mount(url: str, mountpoint: str, config: Config, *, foreground: bool) -> dict[str, Any]:
@@ -59,79 +66,124 @@ def must_stay_in_foreground() -> bool:
 
 def become_supervisor(plan: dict[str, Any]) -> NoReturn:
     """Turn this process into the supervisor, so that signals and service managers meet it directly."""
-    plan_fd = _anonymous_file(plan)
-    os.set_inheritable(plan_fd, True)  # noqa: FBT003  the standard library's signature
+    _become([*SUPERVISOR, "--plan-fd"], plan)
+
+
+def become_parent(plans: Sequence[dict[str, Any]], config: Config) -> NoReturn:
+    """Turn this process into the one that starts a supervisor for each of ``plans`` (foreground), and stays."""
+    log = {"log_level": config.log_level, "log_format": config.log_format}
+    shared = [{**plan, "shares_log": plan["log_file"] is None} for plan in plans]
+    _become([*PARENT, "--plans-fd"], {"plans": shared, "at_once": at_once(), **log})
+
+
+def _become(module: Sequence[str], what: object) -> NoReturn:
+    descriptor = _anonymous_file(what)
+    os.set_inheritable(descriptor, True)  # noqa: FBT003  the standard library's signature
     os.chdir("/")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *SUPERVISOR, "--plan-fd", str(plan_fd)])  # noqa: S606  no shell is wanted
+    environment = {name: value for name, value in os.environ.items() if name != "MODELFS_URL"}
+    command = [sys.executable, *module, str(descriptor)]
+    os.execve(sys.executable, command, environment)  # noqa: S606  no shell is wanted
 
 
 def mount_in_background(plan: dict[str, Any]) -> None:
     """Start the supervisor and return once the mount answers. Raises LaunchFailedError with the reason why not."""
-    plan_fd = _anonymous_file(plan)
-    status, status_written = os.pipe()
+    failures: list[LaunchFailedError] = []
+    mount_side_by_side([plan], lambda _plan, failure: failures.extend([failure] if failure else []))
+    if failures:
+        raise failures[0]
+
+
+def mount_side_by_side(plans: Sequence[dict[str, Any]], tell: Tell) -> None:
+    """Start a supervisor for each of ``plans``, some at a time, and return when each mount answers or has failed.
+
+    ``tell`` hears of each at once. What is interrupted leaves those that it has told of, and nothing of the others.
+    """
+    waiting = deque(plans)
+    started: dict[int, _Launch] = {}  # by the descriptor on which the supervisor reports
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        supervisor = subprocess.Popen(
-            [sys.executable, *SUPERVISOR, "--plan-fd", str(plan_fd), "--status-fd", str(status_written)],
-            pass_fds=[plan_fd, status_written],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-            umask=0o077,
-        )
-        os.close(status_written)
-        os.close(plan_fd)
-        try:
-            report = _read_report(status)
-        except BaseException:
-            _stop(supervisor)
-            raise
+        while waiting or started:
+            while waiting and len(started) < at_once():
+                launch = _Launch(waiting.popleft())
+                started[launch.status] = launch
+            for descriptor in select.select(list(started), [], [])[0]:
+                if started[descriptor].hear():
+                    launch = started.pop(descriptor)
+                    tell(launch.plan, launch.outcome())
     finally:
+        _stop(list(started.values()))
         signal.signal(signal.SIGTERM, previous)
-        os.close(status)
-    if report.get("event") == "ready":
-        supervisor.returncode = 0  # it lives on without us; this keeps Popen from warning
-        return
-    code = supervisor.wait(_STOPPING_S)
-    fallback = f"the supervisor ended with status {code} and gave no reason. Try again with --foreground."
-    raise LaunchFailedError(str(report.get("message", fallback)), int(report.get("exit_status", 1)))
 
 
-def _anonymous_file(plan: dict[str, Any]) -> int:
+def at_once() -> int:
+    """Return how many mounts may start at one time. A worker imports for a second of CPU, and its start is bounded."""
+    return max(2, min(8, len(os.sched_getaffinity(0))))
+
+
+class _Launch:
+    """A supervisor that has been started, until its first word, which comes within its own bounds."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.plan = plan
+        self._heard = b""
+        plan_fd = _anonymous_file(plan)
+        self.status, status_written = os.pipe()
+        try:
+            self.supervisor = subprocess.Popen(
+                [sys.executable, *SUPERVISOR, "--plan-fd", str(plan_fd), "--status-fd", str(status_written)],
+                pass_fds=[plan_fd, status_written],
+                env={name: value for name, value in os.environ.items() if name not in runtime.NOT_FOR_CHILDREN},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+                umask=0o077,
+            )
+        finally:
+            os.close(status_written)
+            os.close(plan_fd)
+
+    def hear(self) -> bool:
+        """Take what the supervisor says, and return whether that was all."""
+        received = os.read(self.status, 65536)
+        self._heard += received
+        return not received or self._heard.endswith(b"\n")
+
+    def outcome(self) -> LaunchFailedError | None:
+        """Return None for a mount that answers, else why there is none."""
+        os.close(self.status)
+        report = {}
+        with contextlib.suppress(ValueError):  # it may have ended without a word
+            report = json.loads(self._heard)
+        if report.get("event") == "ready":
+            self.supervisor.returncode = 0  # it lives on without us; this keeps Popen from warning
+            return None
+        code = self.supervisor.wait(_STOPPING_S)
+        fallback = f"the supervisor ended with status {code} and gave no reason. Try again with --foreground."
+        return LaunchFailedError(str(report.get("message", fallback)), int(report.get("exit_status", 1)))
+
+
+def _anonymous_file(what: object) -> int:
     descriptor = os.memfd_create("plan")
-    os.write(descriptor, json.dumps(plan).encode())
+    os.write(descriptor, json.dumps(what).encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 
-def _read_report(status: int) -> dict[str, Any]:
-    """Return what the supervisor says; empty when it ends without a word. It bounds the wait itself."""
-    text = b""
-    while not text.endswith(b"\n"):
-        select.select([status], [], [])
-        received = os.read(status, 65536)
-        if not received:
-            break
-        text += received
-    with contextlib.suppress(ValueError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
-def _stop(supervisor: "subprocess.Popen[bytes]") -> None:
-    """End a supervisor whose mount nobody waits for any more; a second Ctrl-C does not cut this short."""
+def _stop(launches: Sequence[_Launch]) -> None:
+    """End supervisors whose mounts nobody waits for any more; a second Ctrl-C does not cut this short."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        supervisor.terminate()
+        for launch in launches:
+            launch.supervisor.terminate()
         deadline = time.monotonic() + _STOPPING_S
-        while supervisor.poll() is None and time.monotonic() < deadline:
+        while any(launch.supervisor.poll() is None for launch in launches) and time.monotonic() < deadline:
             time.sleep(0.02)
     finally:
+        for launch in launches:
+            os.close(launch.status)
         signal.signal(signal.SIGINT, previous)
 
 

@@ -6,7 +6,8 @@ error nor ``display`` ever shows a query string or user info, where people leave
 
 Triton takes keys as they are written: "%20" in an ``s3://`` URL is three characters of the key, and "?" and "#" are
 characters too. Only ``file://`` and ``https://``, which Triton does not know, are percent-decoded (RFC 3986 and 8089).
-The query of an Azure URL is a SAS token; Triton drops it.
+The query of an Azure URL is a SAS token; Triton drops it. Every other scheme is "other": a URL for a driver of fsspec,
+which alone knows what it means.
 Source: Triton's ``src/filesystem/implementations/{s3,gcs,as}.h``.
 """
 
@@ -14,11 +15,12 @@ import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 from modelfs.errors import UsageError
 
-Scheme = Literal["file", "s3", "gs", "as"]
+Scheme = Literal["file", "s3", "gs", "as", "other"]
 
 FORMS = (
     "/path, file:///path, s3://bucket/path, s3://host:port/bucket/path, s3://https://host:port/bucket/path, "
@@ -33,6 +35,11 @@ _BUCKET = re.compile(r"[0-9A-Za-z._-]{1,255}")  # wider than AWS (3 to 63, no ca
 _HOST = re.compile(r"[0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _AZURE_HOST = re.compile(r"([0-9a-z]+)((?:\.[0-9a-z-]+)?)\.(blob|dfs)(\.[0-9a-z.-]+)")  # one label for a zone or link
 _IP_ADDRESS = re.compile(r"[0-9.]+|\[.*")
+_LAYERS = re.compile(
+    "async_?wrapper|asynclocal|blockcache|cached|dask|data|dir|filecache|generic|libarchive|pyscript|reference"
+    "|simplecache|tar|zip"
+)
+"""What fsspec calls a scheme and is no place: it stands before another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class Location:
     doubles, and may be empty. ``bucket`` is a bucket or an Azure container. ``endpoint`` is "http://host:port" where
     the URL names one. ``account`` is an Azure account, empty where the endpoint is somebody's own domain for one; it
     is the first folder of the endpoint unless it is its host's first name. ``sas`` is an Azure token: a secret.
+    ``url`` is the whole URL of an ``other``, which may hold a password or token.
     """
 
     scheme: Scheme
@@ -51,6 +59,7 @@ class Location:
     account: str = ""
     endpoint: str | None = None
     sas: str = field(default="", repr=False)
+    url: str = field(default="", repr=False)
 
     @property
     def display(self) -> str:
@@ -63,6 +72,8 @@ class Location:
         """
         if self.scheme == "file":
             return _printable(self.prefix)
+        if self.scheme == "other":
+            return _displayed(self.url)
         if self.scheme == "as":
             # a "?" of the prefix came from https://, encoded; as:// has a token behind it
             parts = [*self._azure_service, self.bucket, self.prefix.replace("?", "%3F")]
@@ -71,6 +82,11 @@ class Location:
         text = f"{self.scheme}://" + "/".join(part for part in parts if part)
         path, question, _ = text.partition("?")
         return _printable(path) + ("?***" if question or self.sas else "")
+
+    @property
+    def protocol(self) -> str:
+        """Return what stands before "://": an ``other``'s own scheme."""
+        return self.url.partition("://")[0] or self.scheme
 
     @property
     def is_path_style(self) -> bool:
@@ -98,9 +114,10 @@ def parse(url: str) -> Location:
         parser = _PARSERS.get(scheme.lower())
         if parser is not None:
             return parser(rest)
-        # what stands before "://" may be anything, so it is shown only where it looks like a scheme
-        shown = f"{scheme}://" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,20}", scheme) else "this"
-        raise UsageError(f"{shown} is not a kind of location that modelfs knows: write {FORMS}")
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+.-]{0,20}", scheme):
+            return _other(scheme.lower(), rest)
+        # what stands before "://" may be anything, so it is not shown
+        raise UsageError(f"this is not a kind of location that modelfs knows: write {FORMS}")
     if not url:
         raise UsageError(f"the location is empty: write {FORMS}")
     raise UsageError(f"{_redacted(url)!r} is neither an absolute path nor a URL: write {FORMS}")
@@ -134,7 +151,7 @@ def _decoded(path: str, scheme: str) -> str:
     try:
         decoded = urllib.parse.unquote(path, errors="strict")
     except UnicodeDecodeError:
-        instead = "write the plain path" if scheme == "file" else "write it as as://account/container/path"
+        instead = "write the plain path" if scheme == "file" else "percent-encode the bytes of UTF-8"
         raise UsageError(f"the path of the {scheme}:// URL is not valid UTF-8 once decoded: {instead}") from None
     _check_characters(decoded)
     return decoded
@@ -193,13 +210,42 @@ def _https(rest: str) -> Location:
     """Read what Azure's portal, azcopy and the Azure CLI print: a real URL, percent-encoded."""
     address, question, sas = rest.partition("?")
     host, _, path = address.partition("/")
-    if not _AZURE_HOST.fullmatch(host.lower().partition(":")[0]):
-        raise UsageError(f"https:// is a location only with the blob host of an Azure account: write {FORMS}")
+    if not _AZURE_HOST.fullmatch(host.lower().rpartition("@")[2].partition(":")[0]):
+        return _web("https", rest)
     if "#" in path:
         raise UsageError("a location has no fragment: write # as %23 in an https:// URL")
     decoded = _decoded(path, "https")
     found = _as(f"https://{host}/{decoded.replace('?', _QUESTION)}{question}{sas}")
     return replace(found, prefix=found.prefix.replace(_QUESTION, "?"))
+
+
+def _web(protocol: str, rest: str) -> Location:
+    """Read the URL of a folder of a web server. What stands behind its path would stand before a file's name."""
+    if "?" in rest or "#" in rest:
+        raise UsageError(
+            f"an {protocol}:// location has no query or fragment: write ? as %3F and # as %23 (a container of Azure is"
+            f" {_AS_FORM}?SAS)"
+        )
+    authority, _, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    path = path.rstrip("/")
+    _prefix(_decoded(path, protocol), protocol)
+    base = _endpoint(protocol, host, protocol)
+    return _other(protocol, f"{user}{at}{base.removeprefix(f'{protocol}://')}{'/' if path else ''}{path}")
+
+
+def _other(protocol: str, rest: str) -> Location:
+    if _LAYERS.fullmatch(protocol):
+        raise UsageError(f"{protocol}:// is a layer over another location: name that location itself")
+    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    port = re.sub(r"\[.*\]", "", host).partition(":")
+    if port[1] and not re.fullmatch(r"[0-9]{1,5}", port[2]):
+        # else what follows the colon could be the beginning of a password, which would then be shown
+        raise UsageError(
+            f"the port of the {protocol}:// URL is not a number: write {protocol}://host:port/path, and of a user and"
+            " password all but letters and digits percent-encoded"
+        )
+    return Location("other", "", url=f"{protocol}://{rest}")
 
 
 def _azure_service(first: str, protocol: str) -> tuple[str, str | None, bool]:
@@ -249,7 +295,9 @@ def _endpoint(protocol: str, text: str, scheme: str = "s3") -> str:
 
 
 def _authority(text: str, scheme: str) -> _Authority:
-    form = "s3://host:port/bucket/path" if scheme == "s3" else "as://host:port/account/container/path"
+    form = {"s3": "s3://host:port/bucket/path", "as": "as://host:port/account/container/path"}.get(
+        scheme, f"{scheme}://host:port/path"
+    )
     if "@" in text:
         instead = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if scheme == "s3" else "set AZURE_STORAGE_KEY"
         raise UsageError(f"an {scheme}:// URL holds no user or password: {instead} instead")
@@ -295,6 +343,15 @@ def _redacted(text: str) -> str:
     return text.partition("?")[0].rpartition("@")[2][:80]
 
 
+def _displayed(url: str) -> str:
+    """Return a URL of any scheme with "***" for whoever stands before the host, and for the query."""
+    protocol, _, rest = url.partition("://")
+    place, question, _ = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    _, at, host = authority.rpartition("@")
+    return _printable(f"{protocol}://{'***@' if at else ''}{host}{slash}{path}") + ("?***" if question else "")
+
+
 def _printable(text: str) -> str:
     """Percent-encode what breaks a line of a log or of /proc/mounts; "%" stays, so doing it twice changes nothing."""
     return "".join(
@@ -304,11 +361,15 @@ def _printable(text: str) -> str:
 
 _PARSERS: Mapping[str, Callable[[str], Location]] = {
     "file": _file,
+    "local": _file,
     "s3": _s3,
+    "s3a": _s3,
     "gs": _gs,
+    "gcs": _gs,
     "as": _as,
     "az": _az,
     "abfs": _abfs,
     "abfss": _abfs,
     "https": _https,
+    "http": partial(_web, "http"),
 }

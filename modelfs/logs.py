@@ -12,7 +12,8 @@ import logging
 import os
 import stat
 import time
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
 _OURS = ("modelfs", "__main__")
 """The loggers whose level is the configured one; a process's first module is called __main__."""
@@ -22,14 +23,16 @@ LOG_BYTES = 4 * 1024 * 1024
 
 
 class _TextFormatter(logging.Formatter):
-    def __init__(self) -> None:
+    def __init__(self, mountpoint: str | None) -> None:
         self.converter = time.gmtime
-        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        whose = f"[{mountpoint}] ".replace("%", "%%") if mountpoint else ""
+        super().__init__(f"%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s {whose}%(message)s", "%Y-%m-%dT%H:%M:%S")
 
 
 class _JsonFormatter(logging.Formatter):
-    def __init__(self) -> None:
+    def __init__(self, mountpoint: str | None) -> None:
         self.converter = time.gmtime
+        self._whose = {"mountpoint": mountpoint} if mountpoint else {}
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
@@ -37,6 +40,7 @@ class _JsonFormatter(logging.Formatter):
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
+            **self._whose,
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -49,10 +53,20 @@ def _may_be_told(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OURS
 
 
-def configure(*, level: str, form: str, stream: "IO[str] | RotatingLog | None" = None) -> None:
-    """Send this process's log to ``stream`` (default: standard error). ``form`` is "text" or "json"."""
+def shared_by(plan: Mapping[str, Any]) -> str | None:
+    """Return the mount point of ``plan`` when other mounts write to the same log, so that each line must tell it."""
+    return str(plan["mountpoint"]) if plan.get("shares_log") else None
+
+
+def configure(
+    *, level: str, form: str, stream: "IO[str] | RotatingLog | None" = None, mountpoint: str | None = None
+) -> None:
+    """Send this process's log to ``stream`` (default: standard error). ``form`` is "text" or "json".
+
+    Where a ``mountpoint`` is given, each line tells it.
+    """
     handler: logging.Handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    handler.setFormatter(_JsonFormatter(mountpoint) if form == "json" else _TextFormatter(mountpoint))
     handler.addFilter(_may_be_told)
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -57,11 +57,17 @@ class Mount:
 
 def survey(root: str) -> list[Mount]:
     """Return all the mounts of modelfs that this user can see, sorted by mount point."""
-    recorded = {mount.mountpoint: mount for folder in runtime.folders(root) if (mount := _recorded(folder))}
+    found = {mount.mountpoint: mount for folder in runtime.folders(root) if (mount := _recorded(folder))}
     for entry in mounting.mount_table():
-        if entry.fstype == mounting.FSTYPE and entry.mountpoint not in recorded:
-            recorded[entry.mountpoint] = _unrecorded(entry)
-    return sorted(recorded.values(), key=lambda mount: mount.mountpoint)
+        if entry.fstype == mounting.FSTYPE and entry.mountpoint not in found:
+            found[entry.mountpoint] = _unrecorded(entry)
+    return sorted(found.values(), key=lambda mount: mount.mountpoint)
+
+
+def recorded(root: str) -> list[str]:
+    """Return the mount points that are recorded below ``root``: living, still starting, or left by a crash; sorted."""
+    found = (runtime.description(folder).get("mountpoint") for folder in runtime.folders(root))
+    return sorted(path for path in found if isinstance(path, str))
 
 
 def ask(folder: str, command: str, *, timeout_s: float = _ASK_S) -> dict[str, Any]:

@@ -20,6 +20,10 @@ from typing import Any
 _LONGEST_SOCKET_PATH = 107  # sun_path has 108 bytes with its NUL
 
 
+NOT_FOR_CHILDREN = frozenset({"NOTIFY_SOCKET", "MODELFS_URL"})
+"""Variables that end with the process that reads them: whom to notify, and a URL, in which a token may stand."""
+
+
 class RuntimeFolderError(Exception):
     """The folder cannot be had; the message says why and what to do."""
 

@@ -1,17 +1,12 @@
-"""What S3 says when something fails, in our exceptions; what fails below HTTP's answers is told by ``http_errors``.
+"""What S3 says when something fails, in our exceptions.
 
-Law: an answer becomes one of our exceptions here, by HTTP status and S3's error code. Of an answer's body only the code
-and the region are quoted: S3 echoes session tokens and key ids in its messages, and an exception that carries such a
-body is not chained to ours.
-
-obstore tells the status only in its text (0.12), so that is where it is read; where the text is not as expected the
-type still decides, on the side of trying again.
+Law: an answer becomes one of our exceptions here, by HTTP status and S3's error code; what fails below HTTP's answers
+is told by the errors module of the library that asked. Of an answer's body only the code and the region are quoted: S3
+echoes session tokens and key ids in its messages, and an exception that carries such a body is not chained to ours.
 """
 
 import re
 from typing import NamedTuple
-
-import obstore.exceptions
 
 from modelfs.errors import (
     AccessRefusedError,
@@ -22,7 +17,6 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.http_errors import by_type
 
 _ADVICE = {
     "InvalidAccessKeyId": "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile",
@@ -36,7 +30,6 @@ _AGAIN = {408, 425, 429}
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
 _REGION_NAME = "[a-z0-9-]{1,32}"
 _REGION = re.compile(rf"<Region>\s*({_REGION_NAME})\s*</Region>")
-_STATUS = re.compile(r"Server returned non-2xx status code: ([0-9]{3})\b")
 
 
 class WrongRegionError(StoreRefusedError):
@@ -81,7 +74,7 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
         advice = "the object is archived: restore it first"
     elif code in _ADVICE or status in {401, 403}:
         error = AccessRefusedError
-        advice = _ADVICE.get(code, _MAY)
+        advice = _ADVICE.get(code, MAY)
     elif status in {301, 302, 307, 308} or (region and status == 400):  # noqa: PLR2004  an HTTP status
         named = f"the bucket is in region {region}: set AWS_REGION={region}"
         advice = named if region else "the region may be wrong: set AWS_REGION"
@@ -98,23 +91,16 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
 
 _NO_SUCH_OBJECT = {"NoSuchKey", "NoSuchVersion"}
 _VERSION_GONE = {412, 416}  # 416: the object has become shorter, and the store looked at that first
-_MAY = "check the credentials, and that they may list the bucket (s3:ListBucket) and read it (s3:GetObject)"
+MAY = "check the credentials, and that they may list the bucket (s3:ListBucket) and read it (s3:GetObject)"
 
 
-def from_obstore(error: Exception, *, what: str) -> ModelfsError:
-    """Return the error for what a read through obstore raised."""
-    text = str(error)
-    if found := _STATUS.search(text):
-        refusal = Refusal.of(int(found[1]), text)
-        if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status
-            # not S3's own: a proxy answers so while the store behind it is away
-            return StoreUnavailableError(f"{what}: the answer is 404, without an S3 error code")
-        if refusal.status not in _VERSION_GONE and refusal.code not in _NO_SUCH_OBJECT:
-            return from_refusal(refusal, what=what)
-    if not found and isinstance(
-        error, obstore.exceptions.PermissionDeniedError | obstore.exceptions.UnauthenticatedError
-    ):
-        return AccessRefusedError(f"{what}: the store refuses access; {_MAY}")
-    if not found and "Received redirect" in text:
-        return WrongRegionError(f"{what}: the store redirects; the region may be wrong: set AWS_REGION")
-    return by_type(error, what=what)
+def from_read(refusal: Refusal, *, what: str) -> ModelfsError:
+    """Return the error for a pinned read that is answered with no success."""
+    if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status
+        # not S3's own: a proxy answers so while the store behind it is away
+        return StoreUnavailableError(f"{what}: the answer is 404, without an S3 error code")
+    if refusal.status in _VERSION_GONE:
+        return VersionGoneError(f"{what}: this version was replaced")
+    if refusal.code in _NO_SUCH_OBJECT:
+        return VersionGoneError(f"{what}: this version was deleted")
+    return from_refusal(refusal, what=what)

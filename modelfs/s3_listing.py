@@ -12,7 +12,6 @@ encoding, since XML 1.0 cannot hold control characters; S3 encodes as a form doe
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus, urlencode
 
@@ -22,7 +21,7 @@ from modelfs.credentials import KeySource, S3Keys
 from modelfs.errors import CorruptAnswerError
 from modelfs.s3_errors import Refusal, from_refusal
 from modelfs.store import Page
-from modelfs.transport import OK, Transport, user_agent
+from modelfs.transport import OK, Link, Transport, user_agent
 
 _PAGE_KEYS = 1000
 """The most that S3 gives at once."""
@@ -48,23 +47,13 @@ class Lister:
         bucket: Bucket,
         *,
         keys: KeySource | None,
-        connect_timeout_s: float,
-        stall_timeout_s: float,
-        ca_bundle: Path | None,
-        proxy: str | None,
-        headers: Mapping[str, str],
+        link: Link,
     ) -> None:
-        """Connect to nothing yet. ``keys`` None is anonymous. ``headers`` go with each request, signed."""
+        """Connect to nothing yet. ``keys`` None is anonymous. The headers of ``link`` are signed."""
         self._bucket = bucket
         self._keys = keys
-        self._headers = {**user_agent(), **headers}
-        self._transport = Transport(
-            secure=bucket.url.startswith("https:"),
-            connect_timeout_s=connect_timeout_s,
-            stall_timeout_s=stall_timeout_s,
-            ca_bundle=ca_bundle,
-            proxy=proxy,
-        )
+        self._headers = {**user_agent(), **link.headers}
+        self._transport = Transport(link)
 
     def page(self, token: str | None) -> Page:
         """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as S3 has them."""

@@ -5,13 +5,14 @@ Law: nothing is decided here. JSON goes to standard output alone, remarks to sta
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
@@ -32,6 +33,34 @@ def waiting(what: str) -> Iterator[None]:
         return
     with console.status(what):
         yield
+
+
+@contextmanager
+def mounting(sources: Mapping[str, str]) -> Iterator[Callable[[str, Callable[[], None]], None]]:
+    """Show a line for each mount that is under way, where somebody can see it. ``sources`` are by mount point.
+
+    What is yielded takes a mount point whose line ends, and what prints how it went.
+    """
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    # without the redirection, which would send standard output to the console of standard error
+    progress = Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    tasks = {
+        path: progress.add_task(f"mounting {printable(source)} at {printable(path)}")
+        for path, source in sources.items()
+    }
+
+    def end(path: str, tell: Callable[[], None]) -> None:
+        progress.remove_task(tasks[path])
+        progress.stop()  # takes its lines away, so that nothing is printed between them
+        tell()
+        progress.start()
+
+    with progress:
+        yield end
 
 
 def mounts(found: Sequence[Mount], *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ retries inside retries multiply (s3fs alone: 5 x 5).
 import logging
 import math
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -53,10 +54,29 @@ class Store(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Fetches the bytes for a cloud's Store, which lists by itself: the part of it that an engine is. Thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """Return what people know it as."""
+        ...
+
+    @property
+    def unreadable(self) -> re.Pattern[str]:
+        """Return what matches in each key that it cannot ask for."""
+        ...
+
+    def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
+        """Return the bytes, in one try that is pinned to the version; see ``Store.read``."""
+        ...
+
+
 class Facts(NamedTuple):
-    """What an engine knows of its store, for people.
+    """What a store knows of itself, for people.
 
     ``expires_at_s`` is Unix time; None is never, or unknown. ``renews``: the credentials see to that themselves.
+    ``engine`` names who fetches the bytes.
     """
 
     endpoint: str
@@ -64,6 +84,7 @@ class Facts(NamedTuple):
     region: str = ""
     expires_at_s: float | None = None
     renews: bool = False
+    engine: str = ""
 
 
 @runtime_checkable
@@ -89,6 +110,15 @@ class Omissions:
         if key not in self._told and len(self._told) < self._MOST:
             self._told.add(key)
             log.warning("not shown, %s key=%a", why, key)
+
+    def readable(self, page: Page, unreadable: re.Pattern[str]) -> Page:
+        """Return ``page`` without the keys in which ``unreadable`` is found, and tell of those."""
+        kept = [info for info in page.objects if not unreadable.search(info.key)]
+        if len(kept) < len(page.objects):
+            for info in page.objects:
+                if unreadable.search(info.key):
+                    self.tell(info.key, "its key has a control character or is not valid UTF-8")
+        return Page(kept, page.next_token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,27 @@
-"""The obstore engine for S3: pinned, ranged reads by obstore, listings by ``s3_listing``.
+"""The Store of S3: listings by ``s3_listing``, bytes by the Reader of an engine, and both in the bucket's own region.
 
-Law: a read is the bytes of one version or an error. The version is sent as ``If-Match``, and the answer's own ETag and
-size are compared as well, so that a store that ignores ``If-Match`` cannot mix two uploads.
-
-obstore (Rust) releases the GIL and gives its buffer away without a copy. Its own retries are off. It takes settings
-from the process's environment (AWS_ENDPOINT_URL_S3, AWS_SKIP_SIGNATURE …), so each that matters is set here and in
-``obstore_client``; seen to hold with those variables pointing nowhere.
-
-It cannot ask for a key with an ASCII control character, nor send one that is no UTF-8. Such keys are left out of
-listings, with a warning for each. Keys with empty, "." or ".." segments cannot be asked for either, but are listed as
-they are: the tree hides them by its own rule, so they are never read.
+Law: listing and reading have the same credentials, endpoint and headers, from one place.
 """
 
 import logging
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import obstore
-import obstore.store
 
 from modelfs import s3_address
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import KeySource
-from modelfs.errors import CorruptAnswerError, UsageError, VersionGoneError
-from modelfs.http_errors import OBSTORE_ERRORS
 from modelfs.location import Location
-from modelfs.obstore_client import client_options
-from modelfs.s3_address import Address, Where
-from modelfs.s3_errors import WrongRegionError, from_obstore
-from modelfs.s3_listing import Bucket, Lister, quoted
-from modelfs.store import Facts, Omissions, Page
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config, S3Credential
+from modelfs.places import S3Place
+from modelfs.s3_address import Where
+from modelfs.s3_errors import WrongRegionError
+from modelfs.s3_listing import Bucket, Lister
+from modelfs.store import Facts, Omissions, Page, Reader
+from modelfs.transport import Link
 
 log = logging.getLogger(__name__)
 
 FIRST_REGION = "us-east-1"
 """What private stores take, and where AWS tells of the bucket's own region."""
-
-_UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class S3Store:
@@ -52,6 +31,7 @@ class S3Store:
         self,
         location: Location,
         *,
+        open_reader: Callable[[S3Place], Reader],
         where: Where,
         region: str | None,
         keys: KeySource | None,
@@ -68,8 +48,7 @@ class S3Store:
         Raises UsageError for an unreadable ``ca_bundle``, and for a bucket that has no address.
         """
         self._location = location
-        self._display = location.display
-        self._prefix = f"{location.prefix}/" if location.prefix else ""
+        self._open_reader = open_reader
         self._where = where
         self._follows_region = region is None
         self._keys = keys
@@ -86,54 +65,24 @@ class S3Store:
 
     def _connect(self, region: str) -> None:
         """Have requests go to ``region`` from now on."""
-        address = s3_address.resolve(self._location.bucket, region, self._where)
-        proxy = self._proxy_for(address.url)
-        ca_bundle = self._ca_bundle if address.is_secure else None
-        self._lister = Lister(
-            Bucket(address.url, region, self._location.prefix, self._display),
-            keys=self._keys,
-            connect_timeout_s=self._connect_timeout_s,
-            stall_timeout_s=self._stall_timeout_s,
-            ca_bundle=ca_bundle,
-            proxy=proxy,
-            headers=self._headers,
-        )
-        client = client_options(
-            host=address.host,
-            secure=address.is_secure,
+        location = self._location
+        address = s3_address.resolve(location.bucket, region, self._where)
+        link = Link(
+            address.host,
+            is_secure=address.is_secure,
             connect_timeout_s=self._connect_timeout_s,
             stall_timeout_s=self._stall_timeout_s,
             max_connections=self._max_connections,
-            ca_bundle=ca_bundle,
-            proxy=proxy,
+            ca_bundle=self._ca_bundle,
+            proxy=self._proxy_for(address.url),
             headers=self._headers,
         )
-        self._client = self._open_client(address, region, client)
+        bucket = Bucket(address.url, region, location.prefix, location.display)
+        self._lister = Lister(bucket, keys=self._keys, link=link)
+        self._reader = self._open_reader(
+            S3Place(location.bucket, location.prefix, location.display, region, address, self._keys, link)
+        )
         self.region, self.endpoint = region, address.endpoint
-
-    def _open_client(self, address: Address, region: str, client: "ClientConfig") -> obstore.store.S3Store:
-        config: S3Config = {
-            "endpoint": address.endpoint,
-            "aws_endpoint_url_s3": address.endpoint,
-            "region": region,
-            "virtual_hosted_style_request": address.is_host_style,
-            "skip_signature": self._keys is None,
-            "s3_express": False,
-            "request_payer": False,  # it is among the headers of every request
-        }
-        try:
-            return obstore.store.S3Store(
-                self._location.bucket,
-                config=config,
-                client_options=client,
-                retry_config={"max_retries": 0},
-                credential_provider=None if self._keys is None else self._credential,
-            )
-        except OBSTORE_ERRORS as error:
-            raise UsageError(
-                f"obstore cannot be set up for {self._display}; if this machine has no certificate authorities, "
-                f"install ca-certificates or name a file with --ca-bundle ({_first_line(error)})"
-            ) from None  # a proxy's password may be in the text
 
     def list_page(self, token: str | None) -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning.
@@ -145,39 +94,14 @@ class S3Store:
         except WrongRegionError as error:
             if not self._follows_region or error.region in ("", self.region):
                 raise
-            log.info("the bucket is in another region display=%s region=%s", self._display, error.region)
+            log.info("the bucket is in another region display=%s region=%s", self._location.display, error.region)
             self._connect(error.region)
             page = self._lister.page(token)
-        readable = [info for info in page.objects if not _UNREADABLE.search(info.key)]
-        if len(readable) < len(page.objects):
-            for info in page.objects:
-                if _UNREADABLE.search(info.key):
-                    self._omissions.tell(info.key, "its key has a control character or is not valid UTF-8")
-        return Page(readable, page.next_token)
+        return self._omissions.readable(page, self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
-        what = f"cannot read {info.key!r} of {self._display}"
-        if self._keys is not None:
-            self._keys()  # an error of the credentials comes out as ours here; through obstore it would be a text
-        try:
-            answer = obstore.get(
-                self._client,
-                self._prefix + info.key,
-                options={"range": (offset, offset + length), "if_match": info.version},
-            )
-            meta = answer.meta
-            etag = meta["e_tag"]
-            if etag is None or quoted(etag) != info.version or meta["size"] != info.size:
-                raise VersionGoneError(f"{what}: this version was replaced")
-            buffer = memoryview(answer.bytes())
-        except OBSTORE_ERRORS as error:
-            ours = from_obstore(error, what=what)
-            # S3's body is in the text, and in a refusal it may echo a session token
-            raise ours from None
-        if len(buffer) != length:
-            raise CorruptAnswerError(f"{what}: the store gave {len(buffer)} bytes for {length}")
-        return buffer
+        return self._reader.read(info, offset, length)
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""
@@ -189,19 +113,5 @@ class S3Store:
             region=self.region,
             expires_at_s=None if expires_at is None else expires_at.timestamp(),
             renews=True,  # all sources that tell an end do
+            engine=self._reader.name,
         )
-
-    def _credential(self) -> "S3Credential":
-        """Give obstore the keys of now. Expired at once, so that it asks again for its next request."""
-        assert self._keys is not None  # noqa: S101  obstore is given this method only with keys
-        keys = self._keys()
-        return {
-            "access_key_id": keys.access_key_id,
-            "secret_access_key": keys.secret_access_key,
-            "token": keys.session_token,
-            "expires_at": datetime.now(UTC),
-        }
-
-
-def _first_line(error: Exception) -> str:
-    return re.sub(r"//[^/@\s]*@", "//***@", str(error).partition("\n")[0])

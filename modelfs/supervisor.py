@@ -11,11 +11,13 @@ The plan is JSON, and comes through a descriptor because arguments are visible t
 
 import argparse
 import contextlib
+import ctypes
 import errno
 import json
 import logging
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +39,7 @@ _STARTING_S = 4.0
 for a page, every failing mount ends within 15 s."""
 _HAND_OVER_S = 10.0
 _STOPPING_S = 5.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class FailedError(Exception):
@@ -108,7 +111,12 @@ class Supervisor:
                     f"log file {self._log_path} cannot be written ({error.strerror}). Choose another --log-file.", 2
                 ) from error
         config = self._plan["config"]
-        logs.configure(level=config["log_level"], form=config["log_format"], stream=self._log)
+        logs.configure(
+            level=config["log_level"],
+            form=config["log_format"],
+            stream=self._log,
+            mountpoint=logs.shared_by(self._plan),
+        )
         mounting.check_machine()
         mounting.prepare_mount_point(self._mountpoint)
         self._describe("starting")
@@ -177,7 +185,7 @@ class Supervisor:
         """
         bound_s = self._plan["config"]["mount_timeout_s"] + _STARTING_S
         while self._await_event(worker, "listing", "listed", what="list the repository", within_s=bound_s) != "listed":
-            _notify(f"EXTEND_TIMEOUT_USEC={int(bound_s * 1e6)}")  # a large repository may outlast TimeoutStartSec
+            notify(f"EXTEND_TIMEOUT_USEC={int(bound_s * 1e6)}")  # a large repository may outlast TimeoutStartSec
 
     def _await_event(self, worker: Worker, *events: str, what: str, within_s: float) -> str:
         message = self._await(worker, lambda: worker.take(*events, "failed"), what=what, within_s=within_s)
@@ -192,7 +200,7 @@ class Supervisor:
 
     def _take_down(self, failure: FailedError | None) -> None:
         """Unmount, end the worker, remove the folder: each within a bound, and none stopped by another's failure."""
-        _notify("STOPPING=1")
+        notify("STOPPING=1")
         if (mountpoint := self._mounted_at()) is not None:
             self._unmount(mountpoint)
         if self._worker is not None:
@@ -237,7 +245,7 @@ class Supervisor:
         self._describe("mounted")
         log.info("mounted mountpoint=%s source=%s", self._mountpoint, self._source)
         self._report({"event": "ready", "pid": os.getpid()})
-        _notify(f"READY=1\nSTATUS=Serving {self._source} at {self._mountpoint}")
+        notify(f"READY=1\nSTATUS=Serving {self._source} at {self._mountpoint}")
 
     def _report_end(self, failure: FailedError | None) -> None:
         if failure is None:
@@ -265,13 +273,20 @@ class Supervisor:
         return f". Its last words are in {self._log_path}" if self._log_path else ""
 
 
-def _notify(state: str) -> None:
-    """Tell the service manager, if there is one: sd_notify(3)."""
+def notify(state: str) -> None:
+    """Tell the service manager, if there is one: sdnotify(3)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.connect("\0" + address[1:] if address.startswith("@") else address)
             sock.send(state.encode())
+
+
+def _end_with_parent(pid: int) -> None:
+    """Have SIGTERM sent to us when ``pid``, which started us, ends: prctl(2)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != pid:  # it has ended already
+        sys.exit(1)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -284,6 +299,8 @@ def main(arguments: Sequence[str]) -> int:
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the plan, whose URL may hold a secret
+    if "parent_pid" in plan:
+        _end_with_parent(plan["parent_pid"])
     if options.status_fd is not None:
         os.set_inheritable(options.status_fd, False)  # noqa: FBT003  the standard library's signature
     command = options.worker_command or WORKER_COMMAND

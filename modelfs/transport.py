@@ -9,6 +9,7 @@ Redirects are not followed: the headers hold credentials, which another host mus
 import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -29,6 +30,25 @@ _PIECE_BYTES = 64 * 1024
 _DRIP_BYTES_PER_S = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a store is spoken to, the same for whoever does.
+
+    ``stall_timeout_s`` is how long an answer may make no progress. ``proxy`` is
+    "scheme://user:password@host:port", the user where there is one. ``headers`` go with every request. Without
+    ``is_secure`` (TLS) ``ca_bundle`` means nothing.
+    """
+
+    host: str
+    is_secure: bool
+    connect_timeout_s: float
+    stall_timeout_s: float
+    max_connections: int
+    ca_bundle: Path | None = None
+    proxy: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class Reply(NamedTuple):
     """A whole answer; of one that is no success, at most the first 64 KiB of the body."""
 
@@ -40,28 +60,17 @@ class Reply(NamedTuple):
 class Transport:
     """A pool of connections to one store. Thread-safe."""
 
-    def __init__(
-        self,
-        *,
-        secure: bool,
-        connect_timeout_s: float,
-        stall_timeout_s: float,
-        ca_bundle: Path | None,
-        proxy: str | None = None,
-    ) -> None:
-        """Connect to nothing yet. Raises UsageError for an unreadable ``ca_bundle``.
-
-        ``proxy`` is "scheme://user:password@host:port", the user where there is one.
-        """
-        self._stall_timeout_s = stall_timeout_s
+    def __init__(self, link: Link) -> None:
+        """Connect to nothing yet. Raises UsageError for an unreadable ``ca_bundle``."""
+        self._stall_timeout_s = link.stall_timeout_s
         # no retry of urllib3's own; the read time-out is for each receive, so it is lack of progress
         options: dict[str, Any] = {
-            "timeout": urllib3.Timeout(connect=connect_timeout_s, read=stall_timeout_s),
+            "timeout": urllib3.Timeout(connect=link.connect_timeout_s, read=link.stall_timeout_s),
             "retries": False,
             "maxsize": 4,  # a refresh, and looks at single models beside it
-            "ssl_context": _trust(ca_bundle) if secure else None,
+            "ssl_context": trust(link.ca_bundle) if link.is_secure else None,
         }
-        self._pool = urllib3.PoolManager(**options) if proxy is None else _through(proxy, options)
+        self._pool = urllib3.PoolManager(**options) if link.proxy is None else _through(link.proxy, options)
 
     def get(self, url: str, headers: Mapping[str, str], *, what: str) -> Reply:
         """Ask once. ``what`` begins the sentence of an error: "cannot list s3://b"."""
@@ -110,8 +119,8 @@ def _through(proxy: str, options: dict[str, Any]) -> urllib3.ProxyManager:
     return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=user), **options)
 
 
-def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
-    """Trust the system's authorities, and those of ``ca_bundle``."""
+def trust(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Trust the system's authorities, and those of ``ca_bundle``. Raises UsageError where that cannot be read."""
     context = ssl.create_default_context()
     if ca_bundle is not None:
         try:

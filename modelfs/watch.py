@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from modelfs.logs import RotatingLog
+from modelfs.runtime import NOT_FOR_CHILDREN
 
 T = TypeVar("T")
 
@@ -127,7 +128,7 @@ class Worker:
         options = ["--plan-fd", str(plan_fd), "--report-fd", str(report.fileno()), "--init-fd", str(init.fileno())]
         os.write(plan_fd, json.dumps(plan).encode())
         os.lseek(plan_fd, 0, os.SEEK_SET)
-        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN}
         self.process = subprocess.Popen(
             [*command, *options],
             stdin=subprocess.DEVNULL,

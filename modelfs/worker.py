@@ -274,7 +274,8 @@ def main() -> None:
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
-    logs.configure(level=plan["config"]["log_level"], form=plan["config"]["log_format"])
+    config = plan["config"]
+    logs.configure(level=config["log_level"], form=config["log_format"], mountpoint=logs.shared_by(plan))
     status = 1
     try:
         status = trio.run(_main, plan, options.report_fd, options.init_fd)

@@ -5,6 +5,7 @@ Law: it hands out "token-1", "token-2" …, and keeps every request. What it ans
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ class Asked:
 
 
 class GoogleStub:
-    """The endpoints. ``/token`` is OAuth's, ``/sts`` the token service's; the metadata server's path is its own."""
+    """The endpoints. ``/token`` is OAuth's, ``/sts`` the token service's; IAM and metadata have their own paths."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -98,6 +99,9 @@ class GoogleStub:
             if self.refusal is not None:
                 return self.refusal
             self._handed_out += 1
+            if asked.path.endswith(":generateAccessToken"):
+                ends = time.gmtime(time.time() + self.lifetime_s)
+                return 200, {"accessToken": self.newest, "expireTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", ends)}
             kind = (
                 {"issued_token_type": "urn:ietf:params:oauth:token-type:access_token"} if asked.path == "/sts" else {}
             )

@@ -35,13 +35,16 @@ def test_document_is_the_definition() -> None:
     assert DOCUMENT.read_text() == config.documentation(), "run: python -m modelfs.config > docs/configuration.md"
 
 
-def test_example_in_the_document_loads(tmp_path: Path) -> None:
-    example = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert example
+def test_examples_in_the_document_load(tmp_path: Path) -> None:
+    one, several = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     path = tmp_path / "config.toml"
-    path.write_text(example[1])
-    assert set(tomllib.loads(example[1])) == {"refresh", "memory", "log_format"}
+    path.write_text(one)
+    assert set(tomllib.loads(one)) == {"refresh", "memory", "log_format"}
     assert load(files=[path]).memory_bytes == 2**30
+    path.write_text(several)
+    entries = sources.load_mounts(flags={}, environment={}, files=[path])
+    assert [entry.mountpoint for entry in entries] == ["/mnt/models", "/mnt/experiments"]
+    assert [(entry.config.refresh_s, entry.config.memory_bytes) for entry in entries] == [(30, 2**28), (30, 2**30)]
 
 
 def test_shown_defaults_are_the_defaults() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import botocore.credentials
+import botocore.tokens
 import pytest
 from token_endpoints import AGENT_TOKEN, ROLE, Endpoints, token_endpoints
 
@@ -72,6 +73,18 @@ def test_web_identity_of_a_pod(home: Path, monkeypatch: pytest.MonkeyPatch, endp
     assert endpoints.asked == ["AssumeRoleWithWebIdentity"]
 
 
+def test_profiles_keys_win_over_the_pods_identity_as_in_triton(
+    home: Path, monkeypatch: pytest.MonkeyPatch, endpoints: Endpoints
+) -> None:
+    (home / "token").write_text("pod-identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    write(home, "credentials", "[serving]\naws_access_key_id = AKPROFILE\naws_secret_access_key = x\n[empty]\n")
+    assert keys(AWS_PROFILE="serving").access_key_id == "AKPROFILE"
+    assert endpoints.asked == []
+    assert keys(AWS_PROFILE="empty") == ROLE_KEYS
+
+
 def test_refused_web_identity_says_what_to_check(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "token").write_text("somebody else")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "token"))
@@ -123,18 +136,27 @@ def test_process_that_fails_is_one_of_our_errors(home: Path) -> None:
         assert "hunter2" not in str(caught.value)
 
 
-def test_single_sign_on_with_a_cached_token(home: Path, monkeypatch: pytest.MonkeyPatch, endpoints: Endpoints) -> None:
+@pytest.mark.parametrize("named", [False, True], ids=["start URL", "session"])
+def test_single_sign_on_with_a_cached_token(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoints: Endpoints,
+    named: bool,  # noqa: FBT001  parametrized
+) -> None:
     start = "https://example.awsapps.com/start"
     cache = home / ".aws/sso/cache"
     cache.mkdir(parents=True)
-    # botocore takes HOME for this one when it is imported
+    # botocore takes HOME for these when it is imported
     monkeypatch.setattr(botocore.credentials.SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
+    monkeypatch.setattr(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
     expires_at = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()
+    name = hashlib.sha1(b"ours" if named else start.encode(), usedforsecurity=False).hexdigest()
     token = {"startUrl": start, "region": "eu-west-3", "accessToken": "sso-token", "expiresAt": expires_at}
     (cache / f"{name}.json").write_text(json.dumps(token))
-    where = f"sso_start_url = {start}\nsso_region = eu-west-3\nsso_account_id = 123456789012\nsso_role_name = reader\n"
-    write(home, "config", f"[profile sso]\n{where}")
+    where = f"sso_start_url = {start}\nsso_region = eu-west-3\n"
+    role = "sso_account_id = 123456789012\nsso_role_name = reader\n"
+    session = f"sso_session = ours\n{role}[sso-session ours]\n{where}"
+    write(home, "config", f"[profile sso]\n{session if named else where + role}")
     found = keys(AWS_PROFILE="sso")
     assert found == ROLE_KEYS
     assert endpoints.asked == ["/federation/credentials"]

@@ -168,13 +168,13 @@ def test_sas_of_the_url_that_is_none_is_refused_without_being_shown() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_end_of_a_sas_is_exposed_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_end_of_a_sas_is_told(caplog: pytest.LogCaptureFixture) -> None:
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     with caplog.at_level(logging.INFO):
-        assert find(f"{URL}?{SAS}&se=2024-05-01").expires_at == 1714521600
+        find(f"{URL}?{SAS}&se=2024-05-01")
         find(f"{URL}?{SAS}&se={soon}")
         find(f"{URL}?{SAS}&se=2999-01-01")
-        assert find(f"{URL}?{SAS}").expires_at is None
+        find(f"{URL}?{SAS}")
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO"]
     assert "expires=2024-05-01T00:00:00Z" in caplog.text
     assert "hunter2" not in caplog.text

@@ -31,6 +31,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleStub]:
     with GoogleStub() as stub:
         # for a person's login google-auth takes Google's own endpoint, whatever the file says
         monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{stub.url}/token")
+        # and for impersonation Google's own IAM
+        monkeypatch.setattr("google.auth.iam._IAM_ENDPOINT", f"{stub.url}/{{}}:generateAccessToken")
         yield stub
 
 
@@ -107,6 +109,40 @@ def test_external_account_exchanges_the_token_in_a_file_and_reads_it_each_time(
     assert tokens().value == "token-2"
     assert [asked.form["subject_token"] for asked in stub.asked] == ["jwt-1", "jwt-2"]
     assert stub.asked[0].form["scope"] == READ_ONLY
+
+
+def test_login_by_workforce_federation_exchanges_its_refresh_token(
+    stub: GoogleStub, nobody: dict[str, str], tmp_path: Path
+) -> None:
+    content = {
+        "type": "external_account_authorized_user",
+        "audience": "//iam.googleapis.com/locations/global/workforcePools/pool/providers/p",
+        "client_id": "client",
+        "client_secret": "hunter2",
+        "refresh_token": "hunter3",
+        "token_url": f"{stub.url}/sts",
+    }
+    key = write(tmp_path / "key.json", content)
+    assert found({**nobody, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})().value == "token-1"
+    (asked,) = stub.asked
+    assert (asked.form["grant_type"], asked.form["refresh_token"]) == ("refresh_token", "hunter3")
+
+
+def test_impersonation_exchanges_the_sources_token_for_the_accounts(
+    stub: GoogleStub, nobody: dict[str, str], tmp_path: Path
+) -> None:
+    account = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/reader@p.iam.gserviceaccount.com"
+    content = {
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": f"{account}:generateAccessToken",
+        "source_credentials": user("hunter2"),
+    }
+    key = write(tmp_path / "key.json", content)
+    assert found({**nobody, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})().value == "token-2"
+    source, impersonated = stub.asked
+    assert source.form["refresh_token"] == "hunter2"
+    assert impersonated.path == "/reader@p.iam.gserviceaccount.com:generateAccessToken"
+    assert {name.lower(): value for name, value in impersonated.headers.items()}["authorization"] == "Bearer token-1"
 
 
 def test_external_account_without_its_token_file_says_what_to_look_at(

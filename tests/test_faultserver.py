@@ -1,6 +1,5 @@
 """The fault server as its clients see it: boto3 and obstore, on the S3 and the GCS dialect."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from faultserver.objects import Objects
 from hypothesis import given
 from hypothesis import strategies as st
 from obstore.exceptions import PreconditionError
-from obstore.store import GCSStore, S3Store
+from obstore.store import S3Store
 
 KEYS = Keys("AKID", "a/secret+")
 ODD_KEYS = [
@@ -313,19 +312,6 @@ def test_gcs_pins_a_read_by_generation_and_ignores_if_match() -> None:
         assert raw(server, "GET", "/b/k", {"If-Match": '"wrong"'})[0] == 200
         assert raw(server, "GET", "/b/k", {"x-goog-if-generation-match": "1"})[0] == 412
         assert f"<Generation>{new.generation}</Generation>".encode() in raw(server, "GET", "/b?list-type=2")[2]
-
-
-def test_obstore_reads_and_lists_the_gcs_dialect() -> None:
-    with FaultServer("gcs") as server:
-        made = server.put("b", "a/k", b"content")
-        account = {"gcs_base_url": server.url, "disable_oauth": True, "client_email": "", "private_key": ""}
-        account["private_key_id"] = ""
-        store = GCSStore("b", service_account_key=json.dumps(account), client_options={"allow_http": True})
-        assert [each["path"] for page in store.list() for each in page] == ["a/k"]
-        found = obstore.get(store, "a/k", options={"range": (1, 4), "version": str(made.generation)})
-        assert (bytes(found.bytes()), found.meta["version"]) == (b"ont", str(made.generation))
-        with pytest.raises(FileNotFoundError):
-            obstore.get(store, "a/k", options={"version": "1"})
 
 
 # -- log and life

@@ -1,11 +1,14 @@
-"""The fault server's GCS dialect: listings by the JSON API, tokens, dates of metadata."""
+"""The fault server's GCS dialect: listings by the JSON API, tokens, dates of metadata; and obstore as its client."""
 
 import json
 import urllib.error
 import urllib.request
 from typing import Any
 
+import obstore
+import pytest
 from faultserver import Bearer, Fault, FaultServer, Status
+from obstore.store import GCSStore
 
 
 def ask(server: FaultServer, target: str, token: str | None = None) -> tuple[int, Any]:
@@ -82,3 +85,16 @@ def test_bucket_called_storage_is_a_bucket_of_s3() -> None:
     with FaultServer("s3") as server:
         server.put("storage", "v1/b/b/o", b"{}")
         assert ask(server, "/storage/v1/b/b/o") == (200, {})
+
+
+def test_obstore_reads_and_lists_the_gcs_dialect() -> None:
+    with FaultServer("gcs") as server:
+        made = server.put("b", "a/k", b"content")
+        account = {"gcs_base_url": server.url, "disable_oauth": True, "client_email": "", "private_key": ""}
+        account["private_key_id"] = ""
+        store = GCSStore("b", service_account_key=json.dumps(account), client_options={"allow_http": True})
+        assert [each["path"] for page in store.list() for each in page] == ["a/k"]
+        found = obstore.get(store, "a/k", options={"range": (1, 4), "version": str(made.generation)})
+        assert (bytes(found.bytes()), found.meta["version"]) == (b"ont", str(made.generation))
+        with pytest.raises(FileNotFoundError):
+            obstore.get(store, "a/k", options={"version": "1"})

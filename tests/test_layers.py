@@ -13,26 +13,29 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers"),
+    ("errors", "blocks", "answers", "unpinned_times"),
     ("location", "tree", "gate", "readahead"),
     # what is set, and who we are to a store
     ("config", "credential_files", "proxies"),
     ("sources", "aws_session", "credentials_triton"),
     ("credentials", "aws_settings"),
     ("azure_signing",),
+    ("credentials_sas",),
     ("azure_tokens",),
     ("credentials_azure",),
     # the store and its engines
     ("store",),
     ("http_errors",),
-    ("s3_errors",),
-    ("transport", "s3_address", "obstore_client"),
-    ("azure_errors", "gcs_errors"),
+    ("s3_errors", "unpinned_errors"),
+    ("transport", "s3_address", "obstore_errors"),
+    ("azure_errors", "gcs_errors", "obstore_client"),
     ("gcs_tokens",),
     ("gcs_metadata", "google_files"),
     ("credentials_gcs",),
-    ("s3_listing", "azure_listing", "gcs_listing"),
-    ("store_s3", "store_azure", "store_gcs", "store_local"),
+    ("s3_listing", "azure_listing", "gcs_listing", "places"),
+    ("obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
+    ("fsspec_s3", "fsspec_azure", "fsspec_gcs"),
+    ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
     ("engines",),
     ("opening",),
     # what is read, and what is shown
@@ -45,23 +48,28 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing"),
-    ("check",),
+    ("check", "several"),
     ("show", "cli_options"),
     ("cli",),
     ("__main__",),
 )
 """A module imports only from rows above its own."""
 
-BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",))
-"""What the supervisor is made of: the standard library, and the rows above."""
+BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent",))
+"""What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
     "pyfuse3": {"operations", "worker"},
-    "azure": {"azure_tokens"},
-    "obstore": {"store_s3", "store_gcs", "store_azure", "obstore_client", "http_errors", "s3_errors", "azure_errors"},
+    "azure": {"azure_tokens", "fsspec_azure"},
+    "obstore": {"obstore_s3", "obstore_gcs", "obstore_azure", "obstore_client", "obstore_errors"},
     "google": {"google_files"},
-    "botocore": {"aws_session", "s3_address", "s3_listing"},
+    "botocore": {"aws_session", "s3_address", "s3_listing", "fsspec_s3"},
     "urllib3": {"transport", "http_errors", "google_files"},
+    "aiohttp": {"aiohttp_errors", "fsspec_client", "fsspec_s3", "fsspec_gcs", "fsspec_azure", "unpinned_http"},
+    "fsspec": {"fsspec_client", "store_unpinned"},
+    "s3fs": {"fsspec_s3"},
+    "gcsfs": {"fsspec_gcs"},
+    "adlfs": {"fsspec_azure"},
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_options"},
     "rich": {"show"},

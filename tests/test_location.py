@@ -38,6 +38,12 @@ GOOD = {
     "s3://host:9000/bucket/path/to/model/repository": Location(
         "s3", "path/to/model/repository", "bucket", endpoint="http://host:9000"
     ),
+    "s3://host:9000/path/to/model/repository": Location(
+        "s3", "to/model/repository", "path", endpoint="http://host:9000"
+    ),
+    "s3://https://host:9000/path/to/model/repository": Location(
+        "s3", "to/model/repository", "path", endpoint="https://host:9000"
+    ),
     "s3://127.0.0.1:9000//bucket//a//b/": Location("s3", "a/b", "bucket", endpoint="http://127.0.0.1:9000"),
     "s3://http://host:9000/bucket/x": Location("s3", "x", "bucket", endpoint="http://host:9000"),
     "s3://https://host:9000/bucket/path/to/model/repository": Location(
@@ -120,6 +126,27 @@ GOOD = {
     "https://acct.dfs.core.windows.net/c/a%20b/%C3%A9%3F": Location(
         "as", "a b/é?", "c", "acct", endpoint="https://acct.blob.core.windows.net"
     ),
+    # as fsspec and Hadoop call these
+    "gcs://bucket/path": Location("gs", "path", "bucket"),
+    "s3a://bucket/path": Location("s3", "path", "bucket"),
+    "local:///path": Location("file", "/path"),
+    # what fsspec alone knows
+    "http://host/models": Location("other", "", url="http://host/models"),
+    "https://host/models//": Location("other", "", url="https://host/models"),
+    "HTTP://Host:8000/A%20b/%C3%A9": Location("other", "", url="http://host:8000/A%20b/%C3%A9"),
+    "https://host": Location("other", "", url="https://host"),
+    "http://[::1]:8000/models": Location("other", "", url="http://[::1]:8000/models"),
+    "https://me:hunter2%2F@host/models/": Location("other", "", url="https://me:hunter2%2F@host/models"),
+    "https://blob.example.org/c": Location("other", "", url="https://blob.example.org/c"),
+    "hf://user/repo@main/models": Location("other", "", url="hf://user/repo@main/models"),
+    "sftp://me:hunter2@host:2222/srv/models": Location("other", "", url="sftp://me:hunter2@host:2222/srv/models"),
+    "sftp://host": Location("other", "", url="sftp://host"),
+    "SSH://[::1]/srv": Location("other", "", url="ssh://[::1]/srv"),
+    "ftp://host/a b?c=hunter2": Location("other", "", url="ftp://host/a b?c=hunter2"),
+    "github://org:repo@main/models": Location("other", "", url="github://org:repo@main/models"),
+    "webdav://models": Location("other", "", url="webdav://models"),
+    "memory://": Location("other", "", url="memory://"),
+    "memory://a/b::c": Location("other", "", url="memory://a/b::c"),
 }
 BAD = {
     "": "the location is empty",
@@ -127,15 +154,28 @@ BAD = {
     "./models": "neither an absolute path nor a URL",
     "s3:/bucket/x": "neither an absolute path nor a URL",
     "me:hunter2@host/models?sig=hunter2": "'host/models' is neither",
-    "https://host/models?sig=hunter2": "only with the blob host of an Azure account",
-    "https://me:hunter2@acct.blob.core.windows.net/c": "only with the blob host",
+    "https://host/models?sig=hunter2": "no query or fragment: write ? as %3F",
+    "http://host/models#hunter2": "no query or fragment",
+    "http://me:hunter2@/models": "the host of the http:// URL",
+    "http://host:hunter2/models": "the port of the http:// URL",
+    "https://me:hunter2/x@host/models": "the port of the https:// URL",
+    "https://a@hunter2@host/../x": "'.' or '..'",
+    "http://host/%2e%2e/x": "'.' or '..'",
+    "http://host/%ff": "percent-encode the bytes of UTF-8",
+    "http://host/%0a": "control character",
+    "http:///models": "the host of the http:// URL",
+    "sftp://me:hunter2/x@host/srv": "the port of the sftp:// URL is not a number",
+    "sftp://me:hunter2?x@host/srv": "percent-encoded",
+    "zip://x::https://host/hunter2.zip": "zip:// is a layer over another location",
+    "simplecache://host/x": "is a layer over another location",
+    "simplecache::https://me:hunter2@host/x": "this is not a kind of location",
+    "https://me:hunter2@acct.blob.core.windows.net/c": "AZURE_STORAGE_KEY",
     "https://acct.blob.core.windows.net/?sig=hunter2": "names no container",
     "https://acct.blob.core.windows.net/c/x#y": "write # as %23",
     "https://acct.blob.core.windows.net/c/%ff": "not valid UTF-8",
     "https://acct.blob.core.windows.net/c/%00": "control character",
     "https://acct.blob.core.windows.net/c/%2e%2e/x": "'.' or '..'",
     "hunter2 with a blank://x": "this is not a kind of location",
-    "http://host/models": "http:// is not a kind of location",
     "/srv/a\nb": "control character",
     "/srv/\udcff": "not valid UTF-8",
     "file://models/x": "write file:///path",
@@ -156,6 +196,9 @@ BAD = {
     "s3://host:0/bucket": "the port",
     "s3://host:65536/bucket": "the port",
     "s3://host:port/bucket": "the port",
+    # as Triton's documentation has them, with a word where the number stands
+    "s3://host:port/path/to/model/repository": "the port",
+    "s3://https://host:port/path/to/model/repository": "the port",
     "s3://host:/bucket": "the port",
     "s3://https:/host/bucket": "the port",
     "s3://:9000/bucket": "the host",
@@ -227,14 +270,29 @@ def test_bad_url_is_one_clear_sentence_without_a_secret(url: str) -> None:
         ("as://models.contoso.com/c/p", "as://models.contoso.com/c/p"),
         (f"abfss://c@acct.dfs.core.windows.net/p?{SAS}", "as://acct.blob.core.windows.net/c/p?***"),
         ("https://acct.blob.core.windows.net/c/a%20b%3F", "as://acct.blob.core.windows.net/c/a%20b%3F"),
+        ("https://me:hunter2@host:8443/a%20b/", "https://***@host:8443/a%20b"),
+        ("sftp://hunter2@host/a b?c=hunter2", "sftp://***@host/a%20b?***"),
+        ("hf://user/repo@main/models", "hf://user/repo@main/models"),
+        ("github://org:hunter2@main", "github://***@main"),
+        ("memory://", "memory://"),
     ],
 )
 def test_display_is_the_url_without_secrets_and_blanks(url: str, shown: str) -> None:
     assert parse(url).display == shown
 
 
-def test_repr_hides_the_token() -> None:
-    assert "hunter2" not in repr(parse(f"as://acct/container?{SAS}"))
+@pytest.mark.parametrize("url", [f"as://acct/container?{SAS}", "sftp://me:hunter2@host/x"])
+def test_repr_hides_the_token(url: str) -> None:
+    assert "hunter2" not in repr(parse(url))
+
+
+def test_protocol_is_what_stands_before_the_colon_also_of_what_fsspec_alone_knows() -> None:
+    assert [parse(url).protocol for url in ("/x", "gcs://b", "HTTPS://h/x", "sftp://h")] == [
+        "file",
+        "gs",
+        "https",
+        "sftp",
+    ]
 
 
 @pytest.mark.parametrize("url", GOOD)
@@ -253,6 +311,8 @@ PIECES = st.one_of(
             "az://",
             "abfs://",
             "c@",
+            "sftp://",
+            "hf://",
             "file://",
             "http://",
             "https://",

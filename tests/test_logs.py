@@ -47,6 +47,18 @@ def test_json_line_is_one_object_also_with_a_traceback() -> None:
     assert "ValueError" in found["exception"]
 
 
+def test_line_of_a_shared_log_says_whose_it_is() -> None:
+    """As ``mount --all --foreground`` has it; a "%" is a character of the name."""
+    stream = io.StringIO()
+    logs.configure(level="info", form="text", stream=stream, mountpoint="/mnt/100%s")
+    logging.getLogger("modelfs.x").info("listed files=%d", 3)
+    assert stream.getvalue().endswith("INFO modelfs.x [/mnt/100%s] listed files=3\n")
+    stream = io.StringIO()
+    logs.configure(level="info", form="json", stream=stream, mountpoint="/mnt/a")
+    logging.getLogger("modelfs.x").info("listed")
+    assert json.loads(stream.getvalue())["mountpoint"] == "/mnt/a"
+
+
 def test_log_is_moved_aside_once_it_has_grown(tmp_path: Path) -> None:
     log = logs.RotatingLog(str(tmp_path / "log"), longest_bytes=10)
     for text in ("first\n", "abc\n", "third\n", "4\n", "the fifth is longer\n"):

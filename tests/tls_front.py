@@ -3,8 +3,33 @@
 import contextlib
 import socket
 import ssl
+import subprocess
 import threading
+from pathlib import Path
 from types import TracebackType
+
+
+def make_authority(folder: Path) -> None:
+    """Put an authority, ca.pem, into ``folder``, and its certificate for loopback and store.test, store.pem."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", "-days", "2", "-subj", "/CN=our authority", *new_key, "-keyout", "ca.key", "-out", "ca.pem")
+    openssl("req", "-subj", "/CN=store", *new_key, "-keyout", "store.key", "-out", "store.csr")
+    (folder / "names").write_text(
+        "subjectAltName = IP:127.0.0.1, DNS:localhost, DNS:store.test\nbasicConstraints = CA:FALSE\n"
+    )
+    signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
+    openssl("x509", "-req", "-in", "store.csr", *signer, "-days", "2", "-out", "store.pem")
+
+
+def server_context(folder: Path) -> ssl.SSLContext:
+    """Return what a server needs that shows the certificate which ``make_authority`` put into ``folder``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "store.pem", folder / "store.key")
+    return context
 
 
 class TlsFront:

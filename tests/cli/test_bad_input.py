@@ -109,7 +109,8 @@ def test_wrong_command_line(bench: Bench, arguments: tuple[str, ...], words: str
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://bucket/models",
+        "a bucket://bucket/models",
+        "no-such-scheme://bucket/models",
         "relative/models",
         "s3://",
         "s3://host:port/bucket",

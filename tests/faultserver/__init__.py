@@ -18,11 +18,12 @@ from faultserver.faults import (
 )
 from faultserver.log import Kind, Record
 from faultserver.objects import StoredObject
-from faultserver.server import FaultServer
+from faultserver.server import DialectName, FaultServer
 from faultserver.stamps import Stamped, stamped, write_stamped
 
 __all__ = [
     "Bearer",
+    "DialectName",
     "Excess",
     "Fault",
     "FaultServer",

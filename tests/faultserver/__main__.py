@@ -17,7 +17,7 @@ def main() -> None:
     """Fill the server from the folder and serve it."""
     parser = argparse.ArgumentParser(prog="faultserver", description="Serve a folder as an object store on loopback.")
     parser.add_argument("folder", type=Path, help="each folder in it is a bucket")
-    parser.add_argument("--dialect", choices=["s3", "gcs"], default="s3")
+    parser.add_argument("--dialect", choices=["s3", "gcs", "azure"], default="s3")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--latency-ms", type=float, help="before the first byte of each answer")
     parser.add_argument("--mb-per-s", type=float, help="on each connection")

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 from faultserver import writes
 from faultserver.answers import Answer, ApiError, escaped, xml
 from faultserver.dialects import Dialect
-from faultserver.listing import Position, position, take_page
+from faultserver.listing import Page, Position, position, take_page, take_unsorted_page
 from faultserver.log import Kind
 from faultserver.objects import Objects, StoredObject
 from faultserver.wire import Request
@@ -43,9 +43,10 @@ def page_of(request: Request) -> int:
 class Api:
     """Answers requests from the objects, in one dialect."""
 
-    def __init__(self, objects: Objects, dialect: Dialect) -> None:
+    def __init__(self, objects: Objects, dialect: Dialect, *, unsorted: bool = False) -> None:
         self._objects = objects
         self._dialect = dialect
+        self._unsorted = unsorted
         self._uploads = writes.Uploads()
 
     def understood(self, request: Request) -> Request:
@@ -100,19 +101,13 @@ class Api:
 
     def _list(self, request: Request) -> Answer:
         query = request.query
-        if query["list-type"] not in {"2", "json"}:
+        if query["list-type"] not in {"2", "json", "azure"}:
             raise ApiError(501, "NotImplemented", "Only version 2 of listings is spoken here.")
         start = _start(request)
         asked = query.get("max-keys", "1000")
         if not re.fullmatch("[0-9]{1,9}", asked):
             raise ApiError(400, "InvalidArgument", "Argument max-keys must be an integer between 0 and 2147483647")
-        page = take_page(
-            self._objects.listing(request.bucket),
-            prefix=query.get("prefix", ""),
-            delimiter=query.get("delimiter", ""),
-            start=start,
-            max_keys=min(int(asked), 1000),
-        )
+        page = self._page(request, start, max_keys=min(int(asked), 1000))
         answer = self._dialect.listed(page, request)
         if answer is not None:
             return answer
@@ -130,6 +125,15 @@ class Api:
         parts.extend(f"<CommonPrefixes><Prefix>{name(each)}</Prefix></CommonPrefixes>" for each in page.prefixes)
         namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
         return xml(f'<ListBucketResult xmlns="{namespace}">{"".join(parts)}</ListBucketResult>')
+
+    def _page(self, request: Request, start: Position, *, max_keys: int) -> Page:
+        objects = self._objects.listing(request.bucket)
+        prefix, delimiter = request.query.get("prefix", ""), request.query.get("delimiter", "")
+        if not self._unsorted:
+            return take_page(objects, prefix=prefix, delimiter=delimiter, start=start, max_keys=max_keys)
+        if delimiter:
+            raise ApiError(501, "NotImplemented", "An unsorted store tells no common prefixes here.")
+        return take_unsorted_page(objects, prefix=prefix, start=start, max_keys=max_keys)
 
     def _entry(self, each: StoredObject, name: Callable[[str], str]) -> str:
         return (

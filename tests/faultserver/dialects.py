@@ -1,12 +1,12 @@
-"""What differs between S3 and GCS.
+"""What differs between S3, GCS and Azure.
 
-Law: S3 pins a read by ETag (``If-Match``, else 412), GCS by generation (``?generation=``, else 404). The GCS dialect
-ignores ``If-Match``, as seen on a server of that API, so a client that relies on it there is caught.
+Law: S3 and Azure pin a read by ETag (``If-Match``, else 412), GCS by generation (``?generation=``, else 404). The GCS
+dialect ignores ``If-Match``, as seen on a server of that API, so a client that relies on it there is caught.
 """
 
 from typing import Protocol
 
-from faultserver import gcs_json
+from faultserver import azure_xml, gcs_json
 from faultserver.answers import Answer, ApiError
 from faultserver.listing import Page
 from faultserver.objects import StoredObject
@@ -63,12 +63,44 @@ class S3:
 
     def check(self, request: Request, found: StoredObject) -> None:
         """Refuse a read of another ETag than the one in If-Match."""
-        wanted = request.headers.get("if-match")
-        if wanted is not None and not _names(wanted, found.etag):
-            raise ApiError(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        _check_etag(request, found)
 
     def fields(self, found: StoredObject) -> str:
         """Nothing beyond the common fields."""
+        del found
+        return ""
+
+
+class Azure:
+    """Azure Blob Storage; ``is_hierarchical`` is an account with a hierarchical namespace."""
+
+    def __init__(self, *, is_hierarchical: bool) -> None:
+        self._is_hierarchical = is_hierarchical
+
+    def understood(self, request: Request) -> Request:
+        """Take the account off, and know a listing."""
+        return azure_xml.understood(request)
+
+    def listed(self, page: Page, request: Request) -> Answer:
+        """Answer List Blobs."""
+        return azure_xml.listed(page, request, is_hierarchical=self._is_hierarchical)
+
+    def refused(self, error: ApiError, request: Request) -> Answer:
+        """Return the error with Azure's code."""
+        del request
+        return azure_xml.refused(error)
+
+    def headers(self, found: StoredObject) -> list[tuple[str, str]]:
+        """Return the kind of the blob, and the MD5 where it is at hand."""
+        told = [("x-ms-version", "2021-12-02"), ("x-ms-blob-type", "BlockBlob"), ("x-ms-server-encrypted", "true")]
+        return [*told, ("x-ms-blob-content-md5", found.md5)] if found.md5 else told
+
+    def check(self, request: Request, found: StoredObject) -> None:
+        """Refuse a read of another ETag than the one in If-Match."""
+        _check_etag(request, found)
+
+    def fields(self, found: StoredObject) -> str:
+        """Its listings are its own."""
         del found
         return ""
 
@@ -111,6 +143,12 @@ class Gcs:
     def fields(self, found: StoredObject) -> str:
         """Return the generations."""
         return f"<Generation>{found.generation}</Generation><MetaGeneration>1</MetaGeneration>"
+
+
+def _check_etag(request: Request, found: StoredObject) -> None:
+    wanted = request.headers.get("if-match")
+    if wanted is not None and not _names(wanted, found.etag):
+        raise ApiError(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 
 
 def _names(condition: str, etag: str) -> bool:

@@ -1,8 +1,8 @@
-"""GCS's JSON API, as far as listings go: ``GET /storage/v1/b/BUCKET/o``, and its errors.
+"""GCS's JSON API, as far as readers go: ``GET /storage/v1/b/BUCKET/o`` lists, ``GET …/o/KEY?alt=media`` reads.
 
-Law: a listing of this API is understood as one of the XML API in other words, so that pages, tokens, faults and the log
+Law: a request of this API is understood as one of the XML API in other words, so that pages, tokens, faults and the log
 are the same for both. ``fields`` is ignored: more than was asked for is told. Source: Google's reference of
-``objects.list`` and of the object resource.
+``objects.list``, of ``objects.get`` and of the object resource.
 """
 
 import json
@@ -18,12 +18,17 @@ from faultserver.objects import StoredObject
 from faultserver.wire import Request
 
 _LIST = re.compile(r"/storage/v1/b/([^/?]+)/o")
+_MEDIA = re.compile(r"(?:/download)?/storage/v1/b/([^/?]+)/o/([^/?]+)")
 _NAMES = {"prefix": "prefix", "delimiter": "delimiter", "pageToken": "continuation-token", "maxResults": "max-keys"}
 
 
 def understood(request: Request) -> Request:
-    """Return a listing's request in the words of the XML API, with list-type "json"; any other as it is."""
-    found = _LIST.fullmatch(request.target.partition("?")[0])
+    """Return a request in the words of the XML API, a listing's with list-type "json"; one of that API as it is."""
+    path = request.target.partition("?")[0]
+    media = _MEDIA.fullmatch(path)
+    if media is not None and request.method == "GET" and request.query.get("alt") == "media":
+        return replace(request, bucket=unquote(media[1]), key=unquote(media[2]))
+    found = _LIST.fullmatch(path)
     if found is None or request.method != "GET":
         return request
     query = {_NAMES[name]: value for name, value in request.query.items() if name in _NAMES and value}
@@ -79,4 +84,4 @@ def _json(status: int, told: object) -> Answer:
 
 def is_spoken(request: Request) -> bool:
     """Return whether the request is of this API, and wants its errors as JSON."""
-    return request.target.startswith("/storage/v1/")
+    return request.target.startswith(("/storage/v1/", "/download/storage/v1/"))

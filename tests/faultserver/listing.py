@@ -9,6 +9,7 @@ import binascii
 import json
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from faultserver.objects import StoredObject, sort_key
 
@@ -69,6 +70,23 @@ def take_page(objects: list[StoredObject], *, prefix: str, delimiter: str, start
             last = Position(0, common, whole_prefix=True)
             at = _behind(objects, common, at)
     return Page(found, prefixes, None)
+
+
+def take_unsorted_page(objects: list[StoredObject], *, prefix: str, start: Position, max_keys: int) -> Page:
+    """Return the page at ``start``, of keys in an order of their own: as a directory bucket of S3 Express gives them.
+
+    The order is that of the keys' digests, so it is the same for every page. Such a store has no ``start-after``.
+    """
+    behind = _digest(start.after) if start.after else b""
+    ordered = sorted((each for each in objects if each.key.startswith(prefix)), key=lambda each: _digest(each.key))
+    left = [each for each in ordered if _digest(each.key) > behind]
+    found = left[:max_keys]
+    is_end = len(found) == len(left)
+    return Page(found, [], None if is_end else Position(start.page + 1, found[-1].key))
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(sort_key(key), digest_size=16).digest()
 
 
 def _first(objects: list[StoredObject], prefix: str, start: Position) -> int:

@@ -17,17 +17,24 @@ from typing import Literal, Self
 from faultserver.api import Api
 from faultserver.auth import Bearer, Keys
 from faultserver.connection import Connection, Site
-from faultserver.dialects import S3, Gcs
+from faultserver.dialects import S3, Azure, Dialect, Gcs
 from faultserver.faults import Fault
 from faultserver.log import Kind, Record
 from faultserver.objects import Body, Objects, StoredObject
 
 _HOST = "127.0.0.1"
+DialectName = Literal["s3", "gcs", "azure", "azure, hierarchical"]
+_DIALECTS: dict[DialectName, Dialect] = {
+    "s3": S3(),
+    "gcs": Gcs(),
+    "azure": Azure(is_hierarchical=False),
+    "azure, hierarchical": Azure(is_hierarchical=True),
+}
 _STOP_S = 10.0  # a connection's thread ends within microseconds of its hang-up; this only bounds a defect
 
 
 class FaultServer:
-    """An object store on loopback.
+    """An object store on loopback. ``unsorted`` gives the keys of a listing in an order of its own.
 
     Usage::
 
@@ -39,10 +46,10 @@ class FaultServer:
     """
 
     def __init__(
-        self, dialect: Literal["s3", "gcs"] = "s3", *, keys: Keys | Bearer | None = None, port: int = 0
+        self, dialect: DialectName = "s3", *, keys: Keys | Bearer | None = None, unsorted: bool = False, port: int = 0
     ) -> None:
         self._objects = Objects()
-        self._site = Site(Api(self._objects, S3() if dialect == "s3" else Gcs()), keys)
+        self._site = Site(Api(self._objects, _DIALECTS[dialect], unsorted=unsorted), keys)
         self._wanted_port = port
         self._lock = threading.Lock()
         self._threads: dict[Connection, threading.Thread] = {}
@@ -119,6 +126,10 @@ class FaultServer:
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return what a client would be served now, or None."""
         return self._objects.get(bucket, key)
+
+    def let_in(self, keys: Keys | Bearer | None) -> None:
+        """Let only ``keys`` in from now on; None is everybody."""
+        self._site.keys = keys
 
     # -- log
 

@@ -48,6 +48,12 @@ class Mount:
         mounts: list[dict[str, Any]] = json.loads(self.command("status", str(self.path), "--json").stdout)
         return mounts[0]
 
+    def engine(self) -> str:
+        """Return who fetches the bytes: what the worker has loaded tells it."""
+        mapped = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in self.processes())
+        drivers = [name for name, library in (("obstore", "/obstore/"), ("fsspec", "/aiohttp/")) if library in mapped]
+        return " and ".join(drivers)
+
     def processes(self) -> list[int]:
         """Return the pids of this mount's supervisor and worker."""
         return processes_with_environment("MODELFS_RUNTIME_DIR", self.env["MODELFS_RUNTIME_DIR"])

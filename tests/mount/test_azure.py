@@ -24,12 +24,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
         yield found
 
 
-def test_mount_with_a_sas_is_exact_and_shows_the_token_to_nobody(server: Azurite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["obstore", "fsspec"])
+@pytest.mark.parametrize("place", ["URL", "file"])
+def test_mount_with_a_sas_is_exact_and_shows_the_token_to_nobody(
+    server: Azurite, tmp_path: Path, engine: str, place: str
+) -> None:
     sas = container_sas("models")
     signature = sas.rpartition("sig=")[2]
-    log = tmp_path / "log"
-    url = f"as://{server.place}/models/repository?{sas}"
-    with mounted(url, tmp_path, "--log-level", "debug", "--log-file", str(log)) as mount:
+    log, file = tmp_path / "log", tmp_path / "sas"
+    url = f"as://{server.place}/models/repository"
+    server.put("models", "repository/victim/1/x", b"content")
+    options = ["--refresh", "600", "--engine", engine, "--log-level", "debug", "--log-file", str(log)]
+    if place == "URL":
+        url += f"?{sas}"
+    else:
+        file.touch(mode=0o600)
+        file.write_text(f"{sas}\n")
+        options += ["--sas-file", str(file)]
+    with mounted(url, tmp_path, *options) as mount:
         for size in SIZES:
             found = (mount.path / "simple/1" / str(size)).read_bytes()
             assert hashlib.sha256(found).digest() == hashlib.sha256(random.Random(size).randbytes(size)).digest()
@@ -39,7 +51,11 @@ def test_mount_with_a_sas_is_exact_and_shows_the_token_to_nobody(server: Azurite
         for process in mount.processes():
             seen.append(Path(f"/proc/{process}/cmdline").read_bytes())
             seen.append(Path(f"/proc/{process}/environ").read_bytes())
-        assert any(b"models/repository?***" in text for text in seen)
+        assert mount.engine() == engine
+        assert any(b"models/repository?***" in text for text in seen) is (place == "URL")
+        server.delete("models", "repository/victim/1/x")  # so that something is refused, and told
+        with pytest.raises(OSError, match="Errno"):
+            (mount.path / "victim/1/x").read_bytes()
     seen.append(log.read_bytes())
     for text in seen:
         assert signature.encode() not in text

@@ -2,7 +2,6 @@
 
 import json
 import os
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from faultserver import Fault, FaultServer, Keys, Stamped, Status, TotalRate
-from mount.mounting_for_tests import MODELFS, PATIENCE_S, Mount, environment, mounted, wait_until
-from tls_front import TlsFront
+from mount.mounting_for_tests import MODELFS, PATIENCE_S, Mount, environment, is_mounted, mounted, wait_until
+from tls_front import TlsFront, make_authority, server_context
 from token_endpoints import ROLE, token_endpoints
 
 SECRET, TOKEN, PROXY_WORD, QUERY = "MARKsecret0001", "MARKtoken0002", "MARKproxy0003", "MARKquery0004"
@@ -37,7 +36,7 @@ def guarded() -> Iterator[FaultServer]:
         yield server
 
 
-def check_machine(mount: Mount) -> None:
+def check_machine(mount: Mount, *, given_by_environment: bool = True) -> None:
     """Search what every user of the machine can see, and what a mount's processes hand on."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -51,6 +50,7 @@ def check_machine(mount: Mount) -> None:
     for pid in mount.processes():
         limit = next(line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line)
         assert limit.split()[4:6] == ["0", "0"], "a core file would hold the credentials"
+        assert given_by_environment or not found_in(Path(f"/proc/{pid}/environ").read_bytes())
 
 
 def check_words(mount: Mount, folder: Path) -> None:
@@ -58,18 +58,24 @@ def check_words(mount: Mount, folder: Path) -> None:
     for arguments in (("status",), ("status", "--json")):
         done = mount.command(*arguments)
         assert not found_in((done.stdout + done.stderr).encode())
-    for path in [*folder.glob("run/**/*"), *folder.glob("*.log*")]:
+    for path in [*(folder / "run").rglob("*"), *folder.glob("*.log*")]:
         if path.is_file():
             assert not found_in(path.read_bytes()), path
 
 
-def test_no_marker_is_anywhere(guarded: FaultServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "by"), [("obstore", "environment"), ("fsspec", "triton's file")])
+def test_no_marker_is_anywhere(guarded: FaultServer, tmp_path: Path, engine: str, by: str) -> None:
     guarded.put("models", "repository/m/1/x", Stamped("x", "v1", 60_000_000))
     log = tmp_path / "debug.log"
     options = ("--log-level", "debug", "--log-file", str(log), "--refresh", "1", "--read-deadline", "2")
-    keys = {"AWS_ACCESS_KEY_ID": "AKMARK", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
-    proxy = {"HTTPS_PROXY": f"http://user:{PROXY_WORD}@127.0.0.1:1"}
-    with mounted(f"s3://127.0.0.1:{guarded.port}/models/repository", tmp_path, *options, **keys, **proxy) as mount:
+    given = {"AWS_ACCESS_KEY_ID": "AKMARK", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    given["HTTPS_PROXY"] = f"http://user:{PROXY_WORD}@127.0.0.1:1"
+    if by == "triton's file":
+        entry = {"key_id": "AKMARK", "secret_key": SECRET, "session_token": TOKEN}
+        write(tmp_path / "triton.json", json.dumps({"s3": {"": entry}}))
+        given = {"TRITON_CLOUD_CREDENTIAL_PATH": str(tmp_path / "triton.json")}
+    url = f"s3://127.0.0.1:{guarded.port}/models/repository"
+    with mounted(url, tmp_path, "--engine", engine, *options, **given) as mount:
         path = mount.path / "m/1/x"
         for number, status in enumerate((403, 500, 400)):
             fault = guarded.fail(Fault(Status(status, "InvalidToken" if status == 400 else None)))
@@ -77,7 +83,8 @@ def test_no_marker_is_anywhere(guarded: FaultServer, tmp_path: Path) -> None:
                 os.pread(file.fileno(), 4096, 20_000_000 + number * 15_000_000)
             assert fault.hits
             guarded.heal(fault)
-        check_machine(mount)
+        assert mount.engine() == engine
+        check_machine(mount, given_by_environment=by == "environment")
         check_words(mount, tmp_path)
     assert "trying again" in log.read_text()
 
@@ -108,6 +115,30 @@ def test_no_secret_of_a_url_is_in_a_complaint(tmp_path: Path, url: str) -> None:
         assert not found_in(done.stdout + done.stderr), done.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--foreground",)], ids=["background", "foreground"])
+def test_no_process_has_the_urls_token_in_its_environment(tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "models").mkdir()
+    with FaultServer("azure") as server:
+        server.put("models", "repository/m/1/x", b"content")
+        url = f"as://127.0.0.1:{server.port}/account/models/repository?sv=2024&sig={QUERY}"
+        given = environment(tmp_path / "run", MODELFS_URL=url, MODELFS_MOUNTPOINT=str(tmp_path / "models"))
+        mount = Mount(tmp_path / "models", given)
+        log = tmp_path / "debug.log"
+        command = [*MODELFS, "mount", "--log-level", "debug", "--log-file", str(log), *options]
+        with subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL) as process:
+            try:
+                wait_until(lambda: is_mounted(mount.path))
+                assert (mount.path / "m/1/x").read_bytes() == b"content"
+                wait_until(lambda: len(mount.processes()) == 2)
+                check_machine(mount, given_by_environment=False)
+                check_words(mount, tmp_path)
+                assert [each for each in server.requests() if each.query.get("sig") == QUERY]
+            finally:
+                mount.command("unmount", str(mount.path))
+                process.wait(PATIENCE_S)
+    assert process.returncode == 0
+
+
 def test_assumed_roles_secrets_are_not_logged_either(tmp_path: Path) -> None:
     with token_endpoints() as endpoints, FaultServer(keys=Keys("ASIAROLE", SECRET, TOKEN)) as server:
         endpoints.secret, endpoints.session_token = SECRET, TOKEN
@@ -133,11 +164,6 @@ def test_assumed_roles_secrets_are_not_logged_either(tmp_path: Path) -> None:
 
 
 # -- rotation in the middle of a read
-
-
-def switch_keys(server: FaultServer, keys: Keys) -> None:
-    """Let only ``keys`` in from now on."""
-    server._site.keys = keys
 
 
 @pytest.mark.parametrize("by", ["triton's file", "a profile"])
@@ -169,7 +195,7 @@ def test_keys_that_rotate_in_mid_read_do_not_disturb_it(tmp_path: Path, by: str)
                 while chunk := file.read(1 << 20):
                     data += chunk
                     if len(data) == 8 << 20:
-                        switch_keys(server, new)
+                        server.let_in(new)
                         threading.Timer(2, give, [new]).start()  # the file follows a little later, as it does
             assert bytes(data) == content.read(0, content.size)
             assert [each for each in server.requests(kind="get") if each.status == 403]
@@ -183,16 +209,7 @@ def test_keys_that_rotate_in_mid_read_do_not_disturb_it(tmp_path: Path, by: str)
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an authority, and a certificate of it for 127.0.0.1 with its key beside it. Return the folder."""
     folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", "-days", "2", "-subj", "/CN=our authority", *new_key, "-keyout", "ca.key", "-out", "ca.pem")
-    openssl("req", "-subj", "/CN=store", *new_key, "-keyout", "store.key", "-out", "store.csr")
-    (folder / "names").write_text("subjectAltName = IP:127.0.0.1, DNS:localhost\nbasicConstraints = CA:FALSE\n")
-    signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-    openssl("x509", "-req", "-in", "store.csr", *signer, "-days", "2", "-out", "store.pem")
+    make_authority(folder)
     return folder
 
 
@@ -202,9 +219,7 @@ def test_mount_over_https_with_a_private_authority(
 ) -> None:
     content = Stamped("x", "v1", 20_000_000)
     store.put("models", "repository/m/1/x", content)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "store.pem", certificate / "store.key")
-    with TlsFront(store.port, context) as port:
+    with TlsFront(store.port, server_context(certificate)) as port:
         url = f"s3://https://127.0.0.1:{port}/models/repository"
         authority = str(certificate / "ca.pem")
         options = ("--ca-bundle", authority) if said == "--ca-bundle" else ()

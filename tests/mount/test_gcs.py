@@ -77,14 +77,16 @@ def test_key_file_that_is_replaced_in_mid_read_does_not_disturb_it(stub: GoogleS
             assert [each for each in server.requests(kind="get") if each.status == 401]
 
 
-def test_neither_key_nor_token_is_told_anywhere(stub: GoogleStub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["obstore", "fsspec"])
+def test_neither_key_nor_token_is_told_anywhere(stub: GoogleStub, tmp_path: Path, engine: str) -> None:
     pem, stub.prefix, log = private_key(), "MARKtoken-", tmp_path / "debug.log"
     marks = [b"MARKtoken", b"PRIVATE KEY", *(line.encode() for line in pem.splitlines()[1:-2])]
     write(tmp_path / "key.json", service_account(stub, pem))
     with FaultServer("gcs", keys=Bearer("MARKtoken-1")) as server:
         fill(server)
         server.put("models", "repository/m/1/large", Stamped("large", "v1", 60_000_000))
-        options = ("--endpoint-url", server.url, "--log-level", "debug", "--log-file", str(log), "--read-deadline", "2")
+        options = ["--endpoint-url", server.url, "--engine", engine, "--log-level", "debug", "--log-file", str(log)]
+        options += ["--read-deadline", "2"]
         given = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json")}
         with mounted("gs://models/repository", tmp_path, *options, **given) as mount:
             check(mount.path)
@@ -95,6 +97,7 @@ def test_neither_key_nor_token_is_told_anywhere(stub: GoogleStub, tmp_path: Path
                     os.pread(file.fileno(), 4096, offset)
                 assert fault.hits
                 server.heal(fault)
+            assert mount.engine() == engine
             told = mount.command("status", "--json")
             seen = [told.stdout.encode(), told.stderr.encode(), Path("/proc/mounts").read_bytes(), log.read_bytes()]
             for pid in mount.processes():

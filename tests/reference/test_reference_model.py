@@ -7,7 +7,8 @@
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from reference import machine
+from reference.machine import ReferenceMachine
+from reference.mounted_store import steps
 
 IN_CI = settings(max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 LONG_STEPS = 10_000
@@ -16,7 +17,7 @@ LONG_STEPS = 10_000
 def test_every_answer_is_what_the_model_says_whatever_the_store_the_kernel_and_the_network_do() -> None:
     is_long = settings.get_current_profile_name() == "long"
     chosen = settings(settings.get_profile("long"), suppress_health_check=list(HealthCheck)) if is_long else IN_CI
-    machine.steps.clear()
-    run_state_machine_as_test(machine.ReferenceMachine, settings=chosen)
-    print(f"\nsteps={machine.steps.total()} of which {dict(machine.steps)}")
-    assert machine.steps.total() >= (LONG_STEPS if is_long else 1000)
+    steps.clear()
+    run_state_machine_as_test(ReferenceMachine, settings=chosen)
+    print(f"\nsteps={steps.total()} of which {dict(steps)}")
+    assert steps.total() >= (LONG_STEPS if is_long else 1000)

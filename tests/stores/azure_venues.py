@@ -1,8 +1,12 @@
-"""Azurite as a venue of the contract suite, once for each kind of credential that it takes."""
+"""Azure as places of the contract suite: Azurite, once for each kind of credential that it takes, and the fault server.
+
+The latter has a hierarchical namespace, which Azurite lacks, and gives its listings in no order.
+"""
 
 import itertools
 from typing import Literal
 
+from faultserver import FaultServer
 from stores.azurite import ACCOUNT, KEY, Azurite, account_sas, container_sas
 from stores.venues import open_url
 
@@ -48,3 +52,26 @@ class AzuriteVenue:
             return open_url(url, environment={"AZURE_STORAGE_KEY": KEY})
         sas = account_sas() if self._kind == "account SAS" else container_sas(container)
         return open_url(f"{url}?{sas}", environment={})
+
+
+class AzureFaultVenue:
+    """The fault server in Azure's dialect, which wants no credentials here."""
+
+    def __init__(self, server: FaultServer) -> None:
+        self.server = server
+        self.store = self.at("repo")
+        server.create_bucket("bkt")
+        for key in ("repo-2/x", "other"):
+            server.put("bkt", key, b"beside")
+
+    def put(self, key: str, data: bytes) -> None:
+        self.server.put("bkt", f"repo/{key}", data)
+
+    def delete(self, key: str) -> None:
+        self.server.delete("bkt", f"repo/{key}")
+
+    def at(self, prefix: str) -> Store:
+        return open_url(f"as://127.0.0.1:{self.server.port}/account/bkt/{prefix}", environment={})
+
+    def nowhere(self) -> Store:
+        return open_url(f"as://127.0.0.1:{self.server.port}/account/no-such-bucket/repo", environment={})

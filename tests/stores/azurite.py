@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import os
 import re
 import shutil
 import subprocess
@@ -45,6 +46,11 @@ class Azurite:
     def place(self) -> str:
         """Return what stands after as:// for this account."""
         return self.service_url.removeprefix("http://")
+
+    @property
+    def port(self) -> int:
+        """Return its port."""
+        return int(self.url.rpartition(":")[2])
 
     @property
     def connection_string(self) -> str:
@@ -85,14 +91,23 @@ _pool = urllib3.PoolManager(maxsize=8)
 
 
 @contextlib.contextmanager
-def azurite(folder: Path, *options: str) -> Iterator[Azurite]:
-    """Run Azurite with ``folder`` for what it writes nevertheless, or skip the test where there is none."""
+def azurite(folder: Path, *options: str, port: int = 0, key: str = KEY, keeps: bool = False) -> Iterator[Azurite]:
+    """Run Azurite with ``folder`` for what it writes, or skip the test where there is none.
+
+    What it ``keeps`` there is served by the next one on that folder, with the same ETags, also to another ``key``.
+    """
     node = shutil.which("node")
     if node is None or not _PROGRAM.is_file():
         pytest.skip("there is no Azurite here: packaging/setup.sh test installs it, with node")
-    command = [node, str(_PROGRAM), "--blobPort", "0", "--inMemoryPersistence", "--silent"]
+    command = [node, str(_PROGRAM), "--blobPort", str(port), "--silent"]
+    command += ["--location", str(folder)] if keeps else ["--inMemoryPersistence"]
     process: subprocess.Popen[str] = subprocess.Popen(
-        [*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *options],
+        cwd=folder,
+        env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{key}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         yield Azurite(_address(process))

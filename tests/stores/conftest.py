@@ -7,13 +7,33 @@ from pathlib import Path
 import pytest
 from faultserver import Bearer, FaultServer
 from google_stub import GoogleStub
-from stores.azure_venues import KINDS, AzuriteVenue, Kind
+from stores.azure_venues import KINDS, AzureFaultVenue, AzuriteVenue, Kind
 from stores.azurite import Azurite, azurite
 from stores.fake_gcs import fake_gcs_program, fake_gcs_server
 from stores.gcs_venues import FakeGcsVenue, GcsFaultVenue
-from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, moto_server
+from stores.unpinned_venues import FsspecMemoryVenue, WebVenue
+from stores.venues import KEYS, FaultVenue, LocalVenue, MemoryVenue, MotoVenue, Place, Venue, engine_of_now, moto_server
+from web_server import WebServer
+
+from modelfs.engines import Engine
 
 _bucket_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> Iterator[None]:
+    """Have each test begin with the same engine."""
+    token = engine_of_now.set("obstore")
+    yield
+    engine_of_now.reset(token)
+
+
+@pytest.fixture(params=["obstore", "fsspec"])
+def each_engine(request: pytest.FixtureRequest) -> Engine:
+    """Run the test once with each engine. Ask for it before a venue."""
+    engine: Engine = request.param
+    engine_of_now.set(engine)
+    return engine
 
 
 @pytest.fixture(autouse=True)
@@ -63,28 +83,60 @@ def gcs_venue() -> Iterator[GcsFaultVenue]:
         yield GcsFaultVenue(server, stub)
 
 
-_PLACES = ("local", "fault server", "moto", "gcs fault server", "fake-gcs-server", *_AZURITE)
+@pytest.fixture
+def azure_venue() -> Iterator[AzureFaultVenue]:
+    with FaultServer("azure, hierarchical", unsorted=True) as server:
+        yield AzureFaultVenue(server)
+
+
+@pytest.fixture
+def web_venue() -> Iterator[WebVenue]:
+    with WebServer() as server:
+        yield WebVenue(server)
+
+
+_FAULTY = {
+    "fault server": "fault_venue",
+    "gcs fault server": "gcs_venue",
+    "azure fault server": "azure_venue",
+    "web server": "web_venue",
+}
+_BY_FSSPEC = " by fsspec"
+_CLOUDS = ("moto", "fake-gcs-server", "fault server", "gcs fault server", "azure fault server", *_AZURITE)
+_ONCE = ("local", "fsspec's memory", "web server", *_CLOUDS)
+_PLACES = (*_ONCE, *(f"{cloud}{_BY_FSSPEC}" for cloud in _CLOUDS))
 
 
 def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if kind := _AZURITE.get(request.param):
+    name = request.param.removesuffix(_BY_FSSPEC)
+    engine_of_now.set("obstore" if name == request.param else "fsspec")
+    return _venue(name, request, tmp_path)
+
+
+def _venue(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if kind := _AZURITE.get(name):
         return AzuriteVenue(request.getfixturevalue("azurite_server"), kind)
-    if request.param == "gcs fault server":
-        gcs: GcsFaultVenue = request.getfixturevalue("gcs_venue")
-        return gcs
-    if request.param == "fake-gcs-server":
+    if fixture := _FAULTY.get(name):
+        faulty: Place = request.getfixturevalue(fixture)
+        return faulty
+    if name == "fake-gcs-server":
         return FakeGcsVenue(request.getfixturevalue("fake_gcs"), f"bkt{next(_bucket_numbers)}")
-    if request.param == "local":
+    if name == "fsspec's memory":
+        return FsspecMemoryVenue(f"folder{next(_bucket_numbers)}")
+    if name == "local":
         return LocalVenue(tmp_path)
-    if request.param == "moto":
-        return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
-    faulty: FaultVenue = request.getfixturevalue("fault_venue")
-    return faulty
+    return MotoVenue(request.getfixturevalue("moto"), f"bkt{next(_bucket_numbers)}")
 
 
 @pytest.fixture(params=_PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return _place(request, tmp_path)
+
+
+@pytest.fixture(params=["memory", *(name for name in _ONCE if name not in list(_AZURITE)[1:])])
+def listed_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Venue:
+    """Return each venue once: for long listings, which are the same code with both engines and all credentials."""
+    return MemoryVenue() if request.param == "memory" else _place(request, tmp_path)
 
 
 @pytest.fixture(params=["memory", *_PLACES])

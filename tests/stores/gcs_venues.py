@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from faultserver import FaultServer
 from google_stub import GoogleStub
 from stores.fake_gcs import FakeGcsBucket
+from stores.venues import engine_of_now
 
 from modelfs.engines import open_store
 from modelfs.location import parse
@@ -20,9 +21,10 @@ NOBODY = {"HOME": "/nonexistent", "NO_GCE_CHECK": "true"}
 def open_gcs(
     url: str, *, environment: Mapping[str, str], endpoint_url: str | None = None, stall_timeout_s: float = 10
 ) -> Store:
-    """Open a store as the worker does."""
+    """Open a store as the worker does, with the engine of now."""
     return open_store(
         parse(url),
+        engine=engine_of_now.get(),
         region=None,
         connect_timeout_s=1,
         stall_timeout_s=stall_timeout_s,

@@ -4,7 +4,7 @@ import obstore.exceptions
 import pytest
 from stores.test_s3_errors import OBSTORE, named
 
-from modelfs.azure_errors import _ABSENT, _ACCESS, _REFUSED, OBSTORE_ERRORS, Refusal, from_obstore, from_refusal
+from modelfs.azure_errors import _ABSENT, _ACCESS, _REFUSED, Refusal, from_refusal
 from modelfs.errors import (
     AccessRefusedError,
     CorruptAnswerError,
@@ -15,6 +15,8 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
+from modelfs.obstore_azure import from_obstore
+from modelfs.obstore_errors import OBSTORE_ERRORS
 
 URL = "GET https://a.blob.core.windows.net/c/x?sig=hunter2"
 

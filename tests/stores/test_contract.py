@@ -73,20 +73,20 @@ def test_listing_tells_key_size_version_and_time(venue: Venue) -> None:
         assert 10**18 < info.mtime_ns < 10**19  # nanoseconds, of this century
 
 
-def test_listing_of_more_than_a_page_is_complete(venue: Venue) -> None:
+def test_listing_of_more_than_a_page_is_complete(listed_venue: Venue) -> None:
     keys = {f"m{number % 7}/1/part-{number:04d}" for number in range(1, 2102)}
     for key in keys:
-        venue.put(key, b"x")
-    assert listed(venue.store).keys() == keys
+        listed_venue.put(key, b"x")
+    assert listed(listed_venue.store).keys() == keys
 
 
-def test_page_can_be_asked_for_again(venue: Venue) -> None:
+def test_page_can_be_asked_for_again(listed_venue: Venue) -> None:
     for number in range(1600):
-        venue.put(f"m{number % 7}/{number:04d}", b"x")
-    first = venue.store.list_page(None)
+        listed_venue.put(f"m{number % 7}/{number:04d}", b"x")
+    first = listed_venue.store.list_page(None)
     assert first.next_token is not None
-    second = venue.store.list_page(first.next_token)
-    assert venue.store.list_page(first.next_token) == second
+    second = listed_venue.store.list_page(first.next_token)
+    assert listed_venue.store.list_page(first.next_token) == second
     assert second.next_token is None
     assert len(first.objects) + len(second.objects) == 1600
 

@@ -24,6 +24,7 @@ from stores.canned import Canned, canned
 from stores.gcs_venues import NOBODY, GcsFaultVenue, open_gcs
 
 from modelfs.blocks import ObjectInfo
+from modelfs.engines import Engine
 from modelfs.errors import (
     AccessRefusedError,
     CorruptAnswerError,
@@ -97,8 +98,10 @@ def fails(call: Callable[[], object], kind: type[ModelfsError]) -> str:
 
 @pytest.mark.parametrize(("effect", "kind"), [*UNAVAILABLE, *ON_READ], ids=repr)
 def test_fault_in_a_read_is_one_request_and_our_error(
-    gcs_venue: GcsFaultVenue, store: Store, effect: Effect, kind: type[ModelfsError]
+    each_engine: Engine, gcs_venue: GcsFaultVenue, store: Store, effect: Effect, kind: type[ModelfsError]
 ) -> None:
+    if each_engine == "fsspec" and effect == Reset(after_bytes=100):
+        kind = CorruptAnswerError  # to aiohttp a body that is reset is one that is too short
     info = only(store)
     gcs_venue.server.fail(Fault(effect, kind="get"))
     assert "m/x" in fails(lambda: store.read(info, 1000, 50_000), kind)
@@ -140,6 +143,7 @@ def test_failing_page_is_an_error_and_can_be_asked_for_again(gcs_venue: GcsFault
     assert len({info.key for page in (first, second, third) for info in page.objects}) == 2501
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_store_that_ignores_generations_gives_no_mixed_bytes(gcs_venue: GcsFaultVenue, store: Store) -> None:
     old = only(store)
     gcs_venue.put("m/x", DATA[::-1])
@@ -148,13 +152,19 @@ def test_store_that_ignores_generations_gives_no_mixed_bytes(gcs_venue: GcsFault
     assert bytes(store.read(only(store), 0, 1000)) == DATA[::-1][:1000]
 
 
-def test_over_long_body_gives_the_bytes_that_were_asked_for(gcs_venue: GcsFaultVenue, store: Store) -> None:
+def test_over_long_body_gives_the_bytes_that_were_asked_for(
+    each_engine: Engine, gcs_venue: GcsFaultVenue, store: Store
+) -> None:
     info = only(store)
     gcs_venue.server.fail(Fault(Excess(1000)))
     for _ in range(3):
-        assert bytes(store.read(info, 1000, 1000)) == DATA[1000:2000]
+        try:
+            assert bytes(store.read(info, 1000, 1000)) == DATA[1000:2000]
+        except CorruptAnswerError:
+            assert each_engine == "fsspec"  # aiohttp refuses the answer when it sees in time that there is more
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_store_that_is_away_is_unavailable_and_comes_back(gcs_venue: GcsFaultVenue, store: Store) -> None:
     info = only(store)
     gcs_venue.server.down()
@@ -182,6 +192,7 @@ def test_listing_that_names_its_own_page_as_the_next_is_a_corrupt_answer() -> No
         fails(lambda: store.list_page("again"), CorruptAnswerError)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_anonymous_access_to_what_is_not_public_says_what_to_do(gcs_venue: GcsFaultVenue, store: Store) -> None:
     info = only(store)
     nobody = open_gcs("gs://bkt/repo", environment={**NOBODY, "STORAGE_EMULATOR_HOST": gcs_venue.server.url})

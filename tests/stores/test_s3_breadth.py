@@ -1,24 +1,25 @@
 """S3 in all its places: another region, another server, behind a proxy, with a payer and an owner, without a name."""
 
 import contextlib
-import select
-import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from faultserver import FaultServer
-from stores.venues import ENVIRONMENT, FaultVenue
+from forward_proxy import Proxy
+from stores.venues import ENVIRONMENT, FaultVenue, engine_of_now
 from tls_front import TlsFront
 
+from modelfs.blocks import ObjectInfo
 from modelfs.engines import open_store
-from modelfs.errors import AccessRefusedError, StoreUnavailableError
+from modelfs.errors import AccessRefusedError, ModelfsError, StoreUnavailableError
 from modelfs.location import parse
+from modelfs.s3_address import AddressingStyle
 from modelfs.store import Store
 
 NOWHERE = "http://127.0.0.1:1"
@@ -29,6 +30,7 @@ def open_with(
 ) -> Store:
     return open_store(
         parse(url),
+        engine=engine_of_now.get(),
         region=region,
         connect_timeout_s=5,
         stall_timeout_s=10,
@@ -107,6 +109,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
             thread.join(10)
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("status", [301, 307, 400])
 def test_region_that_nobody_gave_is_the_buckets_and_costs_one_request(fault_venue: FaultVenue, status: int) -> None:
     fault_venue.put("m/x", b"content")
@@ -134,6 +137,7 @@ def test_given_region_is_not_second_guessed(fault_venue: FaultVenue) -> None:
 # -- endpoints
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
 def test_endpoint_of_the_environment_serves_a_plain_url(fault_venue: FaultVenue, variable: str) -> None:
     fault_venue.put("m/x", b"content")
@@ -149,9 +153,40 @@ def test_url_wins_over_the_option_and_that_over_the_environment(fault_venue: Fau
     assert read_all(open_with(f"s3://{here}/bkt/repo", environment=environment, endpoint_url=NOWHERE)) == b"content"
 
 
+@pytest.mark.usefixtures("each_engine")
+@pytest.mark.parametrize(
+    ("style", "address"),
+    [
+        ("virtual", "http://bkt-1.s3.eu-west-3.amazonaws.com/"),
+        ("path", "http://s3.eu-west-3.amazonaws.com/bkt-1/"),
+        ("auto", "http://s3.eu-west-3.amazonaws.com/bkt-1/"),
+    ],
+)
+def test_listings_and_reads_name_the_bucket_in_the_same_place(
+    fault_venue: FaultVenue, style: AddressingStyle, address: str
+) -> None:
+    with Proxy(fault_venue.server.port) as proxy:  # which leads every host to the fault server
+        environment = {**ENVIRONMENT, "HTTP_PROXY": proxy.url}
+        endpoint = "http://s3.eu-west-3.amazonaws.com"
+        store = open_with(
+            "s3://bkt-1/repo",
+            environment=environment,
+            endpoint_url=endpoint,
+            region="eu-west-3",
+            addressing_style=style,
+        )
+        for call in (lambda: store.list_page(None), lambda: store.read(ObjectInfo("m/x", 10, '"1"', 0), 0, 10)):
+            with pytest.raises(ModelfsError):  # there is no such bucket here, nor is one sought in a host's name
+                call()
+        listing, read = (asked.split()[1] for asked in proxy.asked)
+        assert listing.startswith(f"{address}?")
+        assert read == f"{address}repo/m/x"
+
+
 # -- payer and owner
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_payer_and_owner_go_with_every_request_signed(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     url = f"s3://{fault_venue.server.url}/bkt/repo"
@@ -173,6 +208,7 @@ def test_neither_is_sent_unasked(fault_venue: FaultVenue) -> None:
         assert not {"x-amz-request-payer", "x-amz-expected-bucket-owner"} & set(request.headers)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_unsigned_requests_ignore_all_keys() -> None:
     with FaultServer() as server:
         server.put("bkt", "m/x", b"content")
@@ -190,55 +226,7 @@ def test_unsigned_requests_are_refused_where_keys_are_asked_for(fault_venue: Fau
 # -- proxies
 
 
-class Proxy:
-    """A proxy on loopback that leads every host to one port, and notes what it was asked for."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.asked: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://user:pass%40word@127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(10)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._port), timeout=10) as store:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(65536)
-            self.asked.append(head.decode("latin-1"))
-            if head.startswith(b"CONNECT"):
-                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            else:  # "GET http://host/path" becomes "GET /path", and the connection is for this one request
-                line, _, rest = head.partition(b"\r\n")
-                method, target, version = line.split()
-                path = b"/" + target.split(b"/", 3)[3]
-                store.sendall(b" ".join((method, path, version)) + b"\r\nConnection: close\r\n" + rest)
-            ends = {client: store, store: client}
-            while True:
-                for ready in select.select(list(ends), [], [], 10)[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        return
-                    ends[ready].sendall(data)
-
-
+@pytest.mark.usefixtures("each_engine")
 def test_listings_and_reads_go_through_the_proxy(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     with Proxy(fault_venue.server.port) as proxy:
@@ -264,6 +252,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_https_store_is_reached_through_a_tunnel_of_the_proxy(fault_venue: FaultVenue, certificate: Path) -> None:
     fault_venue.put("m/x", b"content")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -276,6 +265,7 @@ def test_https_store_is_reached_through_a_tunnel_of_the_proxy(fault_venue: Fault
         assert {asked.split()[0] for asked in proxy.asked} == {"CONNECT"}
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_exempt_store_is_spoken_to_directly(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     port = fault_venue.server.port
@@ -285,6 +275,7 @@ def test_exempt_store_is_spoken_to_directly(fault_venue: FaultVenue) -> None:
         assert proxy.asked == []
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_proxy_that_is_away_is_an_outage_and_does_not_show_its_password(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     (info,) = fault_venue.store.list_page(None).objects
@@ -299,6 +290,7 @@ def test_proxy_that_is_away_is_an_outage_and_does_not_show_its_password(fault_ve
 # -- authorities
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_bundle_of_the_option_wins_over_the_variable(tmp_path: Path) -> None:
     environment = {**ENVIRONMENT, "AWS_CA_BUNDLE": "/absent-variable.pem"}
     with pytest.raises(Exception, match="absent-option"):

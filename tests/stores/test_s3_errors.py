@@ -14,8 +14,10 @@ from modelfs.errors import (
     StoreUnavailableError,
     VersionGoneError,
 )
-from modelfs.http_errors import OBSTORE_ERRORS, URLLIB3_ERRORS, from_urllib3
-from modelfs.s3_errors import Refusal, WrongRegionError, from_obstore, from_refusal
+from modelfs.http_errors import URLLIB3_ERRORS, from_urllib3
+from modelfs.obstore_errors import OBSTORE_ERRORS
+from modelfs.obstore_s3 import from_obstore
+from modelfs.s3_errors import Refusal, WrongRegionError, from_refusal
 
 OBSTORE = {
     "AlreadyExistsError": StoreRefusedError,
@@ -126,7 +128,7 @@ def test_wrapped_error_is_told_by_what_it_wraps(error: Exception, ours: type[Mod
 @pytest.mark.parametrize(
     ("text", "ours", "says"),
     [
-        ("InvalidCertificate( UnknownIssuer )", StoreRefusedError, "AWS_CA_BUNDLE"),
+        ("InvalidCertificate( UnknownIssuer )", StoreRefusedError, "--ca-bundle"),
         ("InvalidCertificate( Other( OtherError( CaUsedAsEndEntity ) ) )", StoreRefusedError, "CA:FALSE"),
         ("Received redirect without LOCATION", WrongRegionError, "AWS_REGION"),
         ("source: UnexpectedRange { expected: 10..20, actual: 10..15 }", CorruptAnswerError, "not the range"),

@@ -28,6 +28,7 @@ from stores.canned import Canned, canned
 from stores.venues import KEYS, FaultVenue, open_url
 
 from modelfs.blocks import ObjectInfo
+from modelfs.engines import Engine
 from modelfs.errors import (
     AccessRefusedError,
     CorruptAnswerError,
@@ -112,8 +113,10 @@ def fails(call: Callable[[], object], kind: type[ModelfsError]) -> str:
 
 @pytest.mark.parametrize(("effect", "kind"), [*UNAVAILABLE, *ON_READ], ids=repr)
 def test_fault_in_a_read_is_one_request_and_our_error(
-    fault_venue: FaultVenue, store: Store, effect: Effect, kind: type[ModelfsError]
+    each_engine: Engine, fault_venue: FaultVenue, store: Store, effect: Effect, kind: type[ModelfsError]
 ) -> None:
+    if each_engine == "fsspec" and effect == Reset(after_bytes=100):
+        kind = CorruptAnswerError  # to aiohttp a body that is reset is one that is too short
     info = only(store)
     fault_venue.server.fail(Fault(effect, kind="get"))
     message = fails(lambda: store.read(info, 1000, 50_000), kind)
@@ -157,6 +160,7 @@ def test_listing_cut_anywhere_is_never_a_short_page(fault_venue: FaultVenue, sto
     fails(lambda: store.list_page(None), CorruptAnswerError)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_store_that_ignores_if_match_gives_no_mixed_bytes(fault_venue: FaultVenue, store: Store) -> None:
     old = only(store)
     fault_venue.put("m/x", DATA[::-1])
@@ -165,13 +169,19 @@ def test_store_that_ignores_if_match_gives_no_mixed_bytes(fault_venue: FaultVenu
     assert bytes(store.read(only(store), 0, 1000)) == DATA[::-1][:1000]
 
 
-def test_over_long_body_gives_the_bytes_that_were_asked_for(fault_venue: FaultVenue, store: Store) -> None:
+def test_over_long_body_gives_the_bytes_that_were_asked_for(
+    each_engine: Engine, fault_venue: FaultVenue, store: Store
+) -> None:
     info = only(store)
     fault_venue.server.fail(Fault(Excess(1000)))
     for _ in range(3):
-        assert bytes(store.read(info, 1000, 1000)) == DATA[1000:2000]
+        try:
+            assert bytes(store.read(info, 1000, 1000)) == DATA[1000:2000]
+        except CorruptAnswerError:
+            assert each_engine == "fsspec"  # aiohttp refuses the answer when it sees in time that there is more
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_slow_answer_that_makes_progress_is_waited_for(fault_venue: FaultVenue, store: Store) -> None:
     info = only(store)
     fault_venue.server.fail(Fault(Rate(30_000), kind="get"))
@@ -190,6 +200,7 @@ def test_listing_that_only_drips_is_given_up(fault_venue: FaultVenue, store: Sto
     assert only(store)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_late_answer_within_the_stall_time_is_waited_for(fault_venue: FaultVenue, store: Store) -> None:
     info = only(store)
     fault_venue.server.fail(Fault(Latency(STALL_S / 2)))
@@ -197,6 +208,7 @@ def test_late_answer_within_the_stall_time_is_waited_for(fault_venue: FaultVenue
     assert only(store) == info
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_store_that_is_away_is_unavailable_and_comes_back(fault_venue: FaultVenue, store: Store) -> None:
     info = only(store)
     fault_venue.server.down()
@@ -207,6 +219,7 @@ def test_store_that_is_away_is_unavailable_and_comes_back(fault_venue: FaultVenu
     assert bytes(store.read(info, 0, 10)) == DATA[:10]
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("connects", [True, False])
 def test_address_that_swallows_packets_is_given_up(fault_venue: FaultVenue, store: Store, *, connects: bool) -> None:
     info = only(store)
@@ -217,6 +230,7 @@ def test_address_that_swallows_packets_is_given_up(fault_venue: FaultVenue, stor
     fails(lambda: store.read(info, 0, 10), StoreUnavailableError)
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize(
     ("keys", "advice"),
     [
@@ -280,6 +294,7 @@ def test_listing_that_names_its_own_page_as_the_next_is_a_corrupt_answer() -> No
         fails(lambda: store.list_page("again"), CorruptAnswerError)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_refusal_that_echoes_the_token_does_not_get_into_the_error() -> None:
     echo = "<Error><Code>InvalidToken</Code><Message>hunter2 is wrong</Message><Token-0>hunter2</Token-0></Error>"
     with canned(Canned(400, echo)) as url:
@@ -290,6 +305,7 @@ def test_refusal_that_echoes_the_token_does_not_get_into_the_error() -> None:
             assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_name_that_does_not_resolve_is_unavailable() -> None:
     store = open_url("s3://http://no-such-host.invalid:9/bkt")
     assert "cannot be resolved" in fails(lambda: store.list_page(None), StoreUnavailableError)

@@ -2,7 +2,9 @@
 
 import gzip
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -10,14 +12,16 @@ import urllib3.exceptions
 from stores.azure_venues import AzuriteVenue
 from stores.azurite import ACCOUNT, KEY, Azurite, account_sas, container_sas
 from stores.canned import Canned, canned
-from stores.venues import open_url
+from stores.venues import engine_of_now, open_url
 
 from modelfs.azure_signing import AzureBearer, AzureCredential, AzureKey, AzureSas
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
+from modelfs.credentials_sas import SasFile
+from modelfs.engines import Engine, azure_reader
 from modelfs.errors import AccessRefusedError, ModelfsError, ObjectNotFoundError
 from modelfs.location import parse
-from modelfs.store import Store
+from modelfs.store import Store, Telling
 from modelfs.store_azure import AzureStore
 
 WRONG_KEY = "d3Jvbmc="
@@ -32,6 +36,7 @@ def azure(azurite_server: Azurite) -> AzuriteVenue:
 def open_with(azure: AzuriteVenue, credential: Callable[[], AzureCredential] | None) -> Store:
     return AzureStore(
         parse(f"as://{azure.server.place}/{azure.container}/repo"),
+        open_reader=azure_reader(engine_of_now.get()),
         access=AzureAccess(azure.server.service_url, ACCOUNT, credential, "a test"),
         connect_timeout_s=1,
         stall_timeout_s=10,
@@ -55,6 +60,7 @@ def test_backslash_is_a_slash_to_azure(azure: AzuriteVenue) -> None:
     assert [info.key for info in azure.store.list_page(None).objects] == ["a/b"]
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_compressed_blob_is_read_as_it_is_stored(azure: AzuriteVenue) -> None:
     data = gzip.compress(b"content" * 100)
     azure.server.put(azure.container, "repo/m/x", data, headers={"x-ms-blob-content-encoding": "gzip"})
@@ -64,10 +70,10 @@ def test_compressed_blob_is_read_as_it_is_stored(azure: AzuriteVenue) -> None:
     assert bytes(azure.store.read(info, 3, 5)) == data[3:8]
 
 
-def test_public_container_is_read_without_credentials(azurite_server: Azurite) -> None:
-    azurite_server.create_container("public", public=True)
-    azurite_server.put("public", "repo/m/x", b"content")
-    store = open_url(f"as://{azurite_server.place}/public/repo", environment={})
+def test_public_container_is_read_without_credentials(each_engine: Engine, azurite_server: Azurite) -> None:
+    azurite_server.create_container(name := f"public-{each_engine}", public=True)
+    azurite_server.put(name, "repo/m/x", b"content")
+    store = open_url(f"as://{azurite_server.place}/{name}/repo", environment={})
     (info,) = store.list_page(None).objects
     assert bytes(store.read(info, 0, 7)) == b"content"
 
@@ -92,6 +98,7 @@ def test_refused_sas_says_why_as_far_as_it_can_be_told(azure: AzuriteVenue, sas:
         store.list_page(None)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_sas_is_taken_as_people_paste_it(azure: AzuriteVenue) -> None:
     azure.put("m/x", b"content")
     sas = container_sas(azure.container)
@@ -105,6 +112,7 @@ def test_sas_is_taken_as_people_paste_it(azure: AzuriteVenue) -> None:
             assert bytes(store.read(info, 0, 7)) == b"content"
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_rotated_credential_is_used_by_the_next_request(azure: AzuriteVenue) -> None:
     azure.put("m/x", b"content")
     right: list[AzureCredential] = [AzureKey(ACCOUNT, KEY)]
@@ -122,11 +130,13 @@ def test_rotated_credential_is_used_by_the_next_request(azure: AzuriteVenue) -> 
             call()
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_bearer_token_is_sent_by_listings_and_reads() -> None:
     for status, says in ((401, "InvalidAuthenticationInfo"), (403, "AuthorizationPermissionMismatch")):
         with canned(Canned(status, f"<Error><Code>{says}</Code></Error>")) as url:
             store = AzureStore(
                 parse("as://acct/c"),
+                open_reader=azure_reader(engine_of_now.get()),
                 access=AzureAccess(url, "acct", lambda: AzureBearer("hunter2", 2e9), "a test"),
                 connect_timeout_s=1,
                 stall_timeout_s=5,
@@ -138,6 +148,7 @@ def test_bearer_token_is_sent_by_listings_and_reads() -> None:
                 assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_process_environment_does_not_disturb_a_store(azure: AzuriteVenue, monkeypatch: pytest.MonkeyPatch) -> None:
     azure.put("m/x", b"content")
     nowhere = "http://127.0.0.1:1"
@@ -171,9 +182,22 @@ def test_process_environment_does_not_disturb_a_store(azure: AzuriteVenue, monke
     assert bytes(store.read(info, 0, 7)) == b"content"
 
 
+def test_end_that_is_told_is_that_of_the_sas_of_now(azure: AzuriteVenue, tmp_path: Path) -> None:
+    file = tmp_path / "sas"
+    file.touch(mode=0o600)
+    file.write_text(account_sas(ends="2030-01-01T00:00:00Z"))
+    store = open_with(azure, SasFile(file))
+    assert isinstance(store, Telling)
+    assert store.facts().expires_at_s == 1893456000
+    file.write_text(account_sas(ends="2031-01-01T00:00:00Z"))
+    os.utime(file, (1, 1))  # so that the stamp differs also where the clock is coarse
+    assert store.facts().expires_at_s == 1924992000
+
+
 # -- secrets
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_sas_is_in_no_message_cause_or_log(
     azure: AzuriteVenue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

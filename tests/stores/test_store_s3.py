@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from faultserver import FaultServer
 from stores.canned import Canned, canned
-from stores.venues import ENVIRONMENT, FaultVenue, open_url
+from stores.venues import ENVIRONMENT, FaultVenue, engine_of_now, open_url
 
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import S3Keys
+from modelfs.engines import s3_reader
 from modelfs.errors import ModelfsError, StoreRefusedError, UsageError, VersionGoneError
 from modelfs.location import parse
 from modelfs.s3_address import Where
@@ -26,6 +27,7 @@ def keys_of(store: Store) -> set[str]:
     return {info.key for info in store.list_page(None).objects}
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("char", [chr(code) for code in range(0x20, 0x180) if code != 0x7F])
 def test_every_other_character_is_served(fault_venue: FaultVenue, char: str) -> None:
     fault_venue.put(f"m/<{char}>", char.encode())
@@ -35,6 +37,7 @@ def test_every_other_character_is_served(fault_venue: FaultVenue, char: str) -> 
     assert bytes(fault_venue.store.read(info, 0, len(char.encode()))) == char.encode()
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize(("etag", "ours"), [("v", True), ('"v"', True), ('W/"v"', False), ("w", False), (None, False)])
 def test_etag_of_an_answer_may_lack_its_quotes_but_not_differ(etag: str | None, *, ours: bool) -> None:
     headers = {"Content-Range": "bytes 0-9/10", **({} if etag is None else {"ETag": etag})}
@@ -48,6 +51,7 @@ def test_etag_of_an_answer_may_lack_its_quotes_but_not_differ(etag: str | None, 
                 store.read(info, 0, 10)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_keys_with_control_characters_are_left_out_and_told_once(
     fault_venue: FaultVenue, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,6 +73,7 @@ def test_key_that_is_no_path_is_listed_as_it_is(fault_venue: FaultVenue, key: st
     assert keys_of(fault_venue.store) == {"m/sound", key}
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize("key", [*SEGMENTS, *(f"m/{char}" for char in CONTROL)])
 def test_key_that_is_no_path_is_never_read_as_another(fault_venue: FaultVenue, key: str) -> None:
     for neighbour in ("a/b", "lead", "x", "b", "a", "m/", "m"):
@@ -90,6 +95,7 @@ def test_folder_marker_and_file_of_one_name_are_two(fault_venue: FaultVenue) -> 
 # -- the process's environment
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_process_environment_does_not_disturb_a_loopback_store(
     fault_venue: FaultVenue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -126,6 +132,7 @@ def test_process_environment_does_not_disturb_a_loopback_store(
     assert bytes(store.read(info, 0, 7)) == b"content"
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_anonymous_requests_are_not_signed() -> None:
     with FaultServer() as server:
         server.put("bkt", "m/x", b"content")
@@ -136,11 +143,13 @@ def test_anonymous_requests_are_not_signed() -> None:
             assert "authorization" not in request.headers
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_rotated_keys_are_used_by_the_next_request(fault_venue: FaultVenue) -> None:
     fault_venue.put("m/x", b"content")
     now = [S3Keys("AKIDEXAMPLE", "wrong", "token/+=")]
     store = S3Store(
         parse(f"s3://{fault_venue.server.url}/bkt/repo"),
+        open_reader=s3_reader(engine_of_now.get()),
         where=Where(fault_venue.server.url),
         region="eu-west-3",
         keys=lambda: now[0],
@@ -195,6 +204,7 @@ def https(authority: Path) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_private_authority_is_trusted_by_listings_and_reads_alike(authority: Path) -> None:
     environment = {**ENVIRONMENT, "AWS_CA_BUNDLE": str(authority)}
     with canned(Canned(200, LISTING), tls=https(authority)) as url:
@@ -207,15 +217,17 @@ def test_private_authority_is_trusted_by_listings_and_reads_alike(authority: Pat
         assert bytes(store.read(info, 0, 14)) == b"fourteen bytes"
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_unknown_authority_is_refused_with_what_to_do(authority: Path) -> None:
     with canned(Canned(200, LISTING), tls=https(authority)) as url:
         store = open_url(f"s3://{url}/bkt")
         info = ObjectInfo("m/x", 10, '"e"', 0)
         for call in (lambda: store.list_page(None), lambda: store.read(info, 0, 10)):
-            with pytest.raises(StoreRefusedError, match="AWS_CA_BUNDLE"):
+            with pytest.raises(StoreRefusedError, match="--ca-bundle"):
                 call()
 
 
+@pytest.mark.usefixtures("each_engine")
 @pytest.mark.parametrize(
     "text", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"]
 )

@@ -6,6 +6,7 @@ beside which every venue also holds what must not be seen: "repo-2/x" and "other
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 from stores.memory_store import MemoryStore
 
-from modelfs.engines import open_store
+from modelfs.engines import Engine, open_store
 from modelfs.location import parse
 from modelfs.store import Store
 
@@ -25,6 +26,10 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": KEYS.secret_access_key,
     "AWS_SESSION_TOKEN": KEYS.session_token or "",
 }
+
+
+engine_of_now: ContextVar[Engine] = ContextVar("engine_of_now", default="obstore")
+"""Who fetches the bytes of the stores that a test opens: set by the fixture ``each_engine``, and for a venue."""
 
 
 class Venue(Protocol):
@@ -52,9 +57,10 @@ class Place(Venue, Protocol):
 
 
 def open_url(url: str, *, environment: Mapping[str, str] = ENVIRONMENT, stall_timeout_s: float = 10) -> Store:
-    """Open a store as the worker does."""
+    """Open a store as the worker does, with the engine of now."""
     return open_store(
         parse(url),
+        engine=engine_of_now.get(),
         region=None,
         connect_timeout_s=1,
         stall_timeout_s=stall_timeout_s,

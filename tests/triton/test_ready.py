@@ -1,6 +1,11 @@
-"""A stock Triton serves its eight example models through a mount: of each kind of store, in each mode."""
+"""A stock Triton serves its eight example models through a mount: of each kind of store, with each engine and mode.
 
-from collections.abc import Iterator
+Each kind of store is read in all modes once. What differs in credentials, encryption or engine alone is read in one
+mode: it is over when the files have been read, and Triton sees the same files.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import embedded_s3
@@ -8,42 +13,103 @@ import models
 import pytest
 from mount.mounting_for_tests import Mount, mounted
 from stores.azurite import ACCOUNT, KEY, Azurite, container_sas
+from tls_front import TlsFront, make_authority, server_context
 from tritonserver import Mode, TritonServer
 
 START_S = 240.0
-AZURE = ("azure, key", "azure, SAS", "azure, connection string")
+MODES: tuple[Mode, ...] = ("none", "poll", "explicit")
+ENGINES = ("obstore", "fsspec")
 
 
-@pytest.fixture(scope="module", params=["s3", "gcs", *AZURE, "folder"])
-def mount(request: pytest.FixtureRequest, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
-    """Mount the example repository from one of its homes."""
-    url, environment = str(examples), {}
-    if request.param == "s3":
-        url = request.getfixturevalue("s3_url")
-        environment = {
-            "AWS_ACCESS_KEY_ID": embedded_s3.ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": embedded_s3.SECRET_KEY,
-            "AWS_DEFAULT_REGION": embedded_s3.REGION,
-        }
-    elif request.param == "gcs":
-        url = "gs://models/triton/examples"
-        environment = {"STORAGE_EMULATOR_HOST": request.getfixturevalue("gcs_emulator")}
-    elif request.param in AZURE:
-        url, environment = _azure(request.param, request.getfixturevalue("azure_emulator"))
-    with mounted(url, tmp_path_factory.mktemp("mount"), **environment) as mount:
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where the example repository is, and what a mount of it is told."""
+
+    url: str
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _s3(request: pytest.FixtureRequest) -> Home:
+    environment = {
+        "AWS_ACCESS_KEY_ID": embedded_s3.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": embedded_s3.SECRET_KEY,
+        "AWS_DEFAULT_REGION": embedded_s3.REGION,
+    }
+    return Home(request.getfixturevalue("s3_url"), (), environment)
+
+
+def _s3_over_https(request: pytest.FixtureRequest) -> Home:
+    plain, (port, authority) = _s3(request), request.getfixturevalue("s3_over_https")
+    path = plain.url.partition("//")[2].partition("/")[2]
+    return Home(f"s3://https://127.0.0.1:{port}/{path}", ("--ca-bundle", str(authority)), plain.environment)
+
+
+def _gcs(request: pytest.FixtureRequest) -> Home:
+    return Home("gs://models/triton/examples", (), {"STORAGE_EMULATOR_HOST": request.getfixturevalue("gcs_emulator")})
+
+
+def _azure_key(request: pytest.FixtureRequest) -> Home:
+    server: Azurite = request.getfixturevalue("azure_emulator")
+    return Home(f"as://{server.place}/models/triton/examples", (), {"AZURE_STORAGE_KEY": KEY})
+
+
+def _azure_sas(request: pytest.FixtureRequest) -> Home:
+    server: Azurite = request.getfixturevalue("azure_emulator")
+    return Home(f"as://{server.place}/models/triton/examples?{container_sas('models')}")
+
+
+def _azure_connection_string(request: pytest.FixtureRequest) -> Home:
+    server: Azurite = request.getfixturevalue("azure_emulator")
+    environment = {"AZURE_STORAGE_CONNECTION_STRING": server.connection_string}
+    return Home(f"as://{ACCOUNT}/models/triton/examples", (), environment)
+
+
+def _folder(request: pytest.FixtureRequest) -> Home:
+    return Home(str(request.getfixturevalue("examples")))
+
+
+HOMES: dict[str, Callable[[pytest.FixtureRequest], Home]] = {
+    "S3": _s3,
+    "S3 over HTTPS": _s3_over_https,
+    "GCS": _gcs,
+    "Azure, SAS": _azure_sas,
+    "Azure, key": _azure_key,
+    "Azure, connection string": _azure_connection_string,
+    "folder": _folder,
+}
+IN_ALL_MODES = ("S3", "GCS", "Azure, SAS", "folder")
+MOUNTS = [(home, engine) for home in HOMES for engine in ENGINES if (home, engine) != ("folder", "fsspec")]
+"""A folder has no engine: its files are opened."""
+CASES = [
+    pytest.param(mount, mode, id=f"{mount[0]}, {mount[1]}, {mode}")
+    for mount in MOUNTS
+    for mode in (MODES if mount[0] in IN_ALL_MODES and mount[1] == "obstore" else MODES[:1])
+]
+
+
+@pytest.fixture(scope="session")
+def s3_over_https(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """Put TLS before the S3 server, and return its port and the file with the authority that nobody else knows."""
+    folder = tmp_path_factory.mktemp("tls")
+    make_authority(folder)
+    port = int(s3_url.partition("//")[2].partition("/")[0].rpartition(":")[2])
+    with TlsFront(port, server_context(folder)) as front:
+        yield front, folder / "ca.pem"
+
+
+@pytest.fixture(scope="module")
+def mount(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """Mount the example repository from one of its homes, with one engine."""
+    name, engine = request.param
+    home = HOMES[name](request)
+    folder = tmp_path_factory.mktemp("mount")
+    with mounted(home.url, folder, "--engine", engine, *home.options, **home.environment) as mount:
+        assert mount.engine() == ("" if name == "folder" else engine)
         yield mount
 
 
-def _azure(param: str, server: Azurite) -> tuple[str, dict[str, str]]:
-    url = f"as://{server.place}/models/triton/examples"
-    if param == "azure, key":
-        return url, {"AZURE_STORAGE_KEY": KEY}
-    if param == "azure, SAS":
-        return f"{url}?{container_sas('models')}", {}
-    return f"as://{ACCOUNT}/models/triton/examples", {"AZURE_STORAGE_CONNECTION_STRING": server.connection_string}
-
-
-@pytest.mark.parametrize("mode", ["none", "poll", "explicit"])
+@pytest.mark.parametrize(("mount", "mode"), CASES, indirect=["mount"])
 def test_the_eight_example_models_are_ready_and_answer_through_a_mount(
     mount: Mount, triton: Path, tmp_path: Path, mode: Mode
 ) -> None:
