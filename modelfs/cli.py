@@ -16,8 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from modelfs import __version__, sources
+from modelfs.cli_bench import bench
+from modelfs.cli_options import load as _load
 from modelfs.cli_options import with_settings
-from modelfs.config import Config
 from modelfs.errors import ModelfsError, UsageError
 
 app = typer.Typer(
@@ -334,11 +335,7 @@ def check(
     raise typer.Exit(checks.exit_status(lines))
 
 
-def _load(flags: dict[str, Any], config: str | None) -> Config:
-    settings, warnings = sources.load(flags={**flags, "config": config}, environment=os.environ)
-    for warning in warnings:
-        typer.echo(f"modelfs: warning: {warning}", err=True)
-    return settings
+app.command()(bench)
 
 
 def _prepare_streams() -> None:

@@ -4,12 +4,14 @@ Law: no setting is named here. A command takes them as keyword arguments by fiel
 """
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from modelfs.config import Setting, settings
+from modelfs import sources
+from modelfs.config import Config, Setting, settings
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -41,3 +43,14 @@ def _parameter(setting: Setting) -> inspect.Parameter:
             str | None, typer.Option(option.flag, metavar=option.metavar, help=help_text, show_default=False)
         ]
     return inspect.Parameter(setting.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def load(flags: dict[str, Any], config: str | None) -> Config:
+    """Return the settings that the flags, the environment and the configuration file ``config`` make, with warnings.
+
+    Raises UsageError for what is none.
+    """
+    found, warnings = sources.load(flags={**flags, "config": config}, environment=os.environ)
+    for warning in warnings:
+        typer.echo(f"modelfs: warning: {warning}", err=True)
+    return found

@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
+    from modelfs.bench import Figure
     from modelfs.check import Line
     from modelfs.tree import Tree
 from modelfs.mounts import Mount
@@ -108,6 +109,20 @@ def check(lines: "Sequence[Line]", *, as_json: bool) -> None:
         marks |= {"good": "+", "bad": "x"}
     for line in lines:
         sys.stdout.write(f"{marks[line.verdict]} {line.topic:<12} {printable(' '.join(line.text.split()))}\n")
+
+
+def figures(found: "Sequence[Figure]", *, as_json: bool) -> None:
+    """Print what a benchmark found: a table."""
+    if as_json:
+        _print_json([asdict(figure) for figure in found])
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify, overflow="fold")
+    for figure in found:
+        value = "-" if figure.value is None else f"{figure.value:,.{0 if figure.value >= 100 else 2}f}"  # noqa: PLR2004
+        table.add_row(figure.what, value, figure.unit, printable(" ".join(figure.remark.split())))
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def _walk(shown: "Tree", *, recursive: bool) -> Iterator[dict[str, Any]]:

@@ -48,8 +48,9 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing"),
-    ("check", "several"),
+    ("check", "several", "bench"),
     ("show", "cli_options"),
+    ("cli_bench",),
     ("cli",),
     ("__main__",),
 )
@@ -71,7 +72,7 @@ ONLY_IN = {
     "gcsfs": {"fsspec_gcs"},
     "adlfs": {"fsspec_azure"},
     "pydantic": {"config", "sources"},
-    "typer": {"cli", "cli_options"},
+    "typer": {"cli", "cli_bench", "cli_options"},
     "rich": {"show"},
 }
 """The libraries that only some modules may know."""
@@ -135,7 +136,8 @@ def test_library_is_known_only_where_it_belongs(library: str) -> None:
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
     users = {module for module in MODULES if "config" in ours(module)}
-    assert users <= {"sources", "worker", "cli", "cli_options", "launch", "listing", "opening", "check"}
+    shell = {"cli", "cli_bench", "cli_options", "launch", "listing", "check", "bench"}
+    assert users <= {"sources", "worker", "opening", *shell}
 
 
 def test_asyncio_does_not_appear() -> None:
