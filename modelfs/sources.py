@@ -20,11 +20,9 @@ from modelfs.config import (
     OTHER_VARIABLES,
     Config,
     Option,
-    parse_mode,
-    parse_path,
-    parse_switch,
     settings,
 )
+from modelfs.config_values import parse_mode, parse_path, parse_switch
 from modelfs.errors import UsageError
 
 CONFIG_BYTES_MAX = 1024 * 1024

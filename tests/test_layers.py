@@ -16,6 +16,7 @@ ROWS = (
     ("errors", "blocks", "answers", "unpinned_times"),
     ("location", "tree", "gate", "readahead"),
     # what is set, and who we are to a store
+    ("config_values",),
     ("config", "credential_files", "proxies"),
     ("sources", "aws_session", "credentials_triton"),
     ("credentials", "aws_settings"),
