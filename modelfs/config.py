@@ -67,7 +67,12 @@ class Config(BaseModel):
     memory_bytes: Annotated[
         int,
         Option("memory", "BYTES", "a size of at least 16M, such as 256M or 2G", "256M", parse_bytes),
-        Field(ge=16 * MIB, le=2**50, description="The most memory for blocks, held or in flight."),
+        Field(
+            ge=16 * MIB,
+            le=2**50,
+            description="The most memory for blocks, held or in flight. In a control group a quarter of its limit is"
+            " the most, since the page cache and the interpreter count there too.",
+        ),
     ] = 256 * MIB
     read_ahead_kib: Annotated[
         int,
@@ -81,8 +86,22 @@ class Config(BaseModel):
     max_connections: Annotated[
         int,
         Option("max_connections", "N", "a whole number from 1 to 1024", "32"),
-        Field(ge=1, le=1024, description="The most reads from the store at one time. A listing is one request more."),
+        Field(
+            ge=1,
+            le=1024,
+            description="The most reads from the store at one time. A listing is one request more. Within this bound"
+            " there are as many as bring more throughput.",
+        ),
     ] = 32
+    max_rate_bytes_per_s: Annotated[
+        float | None,
+        Option("max_rate", "BYTES", "a size of at least 64K, such as 100M", "none", parse_bytes),
+        Field(
+            ge=MIB // 16,
+            le=2**50,
+            description="The most bytes to ask the store for in a second, for links that others share.",
+        ),
+    ] = None
     mount_timeout_s: Annotated[
         float,
         Option("mount_timeout", "SECONDS", "a number of seconds from 1 to 3600", "10", is_for_listing=True),
