@@ -69,7 +69,7 @@ def open_store(
         bundle = Path(ca_bundle) if ca_bundle else aws.ca_bundle
         return S3Store(
             location,
-            open_reader=s3_reader(engine, buffers or Buffers()),
+            open_reader=s3_reader(engine, buffers),
             where=Where(location.endpoint or endpoint_url or aws.endpoint_url, style, aws.use_dual_stack, aws.use_fips),
             region=region or aws.region,
             keys=credentials.find_s3(environment, file) if sign_requests else None,
@@ -122,10 +122,10 @@ def open_store(
     )
 
 
-def s3_reader(engine: Engine, buffers: Buffers) -> Callable[[S3Place], Reader]:
+def s3_reader(engine: Engine, buffers: Buffers | None = None) -> Callable[[S3Place], Reader]:
     """Return what opens the reader of S3 that ``engine`` is."""
     if engine == "auto":
-        return partial(_best_s3_reader, buffers)
+        return partial(_best_s3_reader, buffers or Buffers())
     if engine == "fsspec":
         from modelfs import fsspec_s3  # noqa: PLC0415  see the law
 
@@ -141,7 +141,7 @@ def _best_s3_reader(buffers: Buffers, place: S3Place) -> Reader:
         from modelfs import direct_s3  # noqa: PLC0415  see the law
 
         return direct_s3.S3Reader(place, buffers=buffers)
-    return s3_reader("obstore", buffers)(place)
+    return s3_reader("obstore")(place)
 
 
 def gcs_reader(engine: Engine) -> Callable[[GCSPlace], Reader]:
