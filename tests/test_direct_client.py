@@ -6,6 +6,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 from raw_server import Asked, RawServer, raw_server, saying, whole
@@ -108,7 +109,7 @@ def wait_for_word_on(client: DirectClient) -> None:
     for connection in client._idle:
         wire = connection.sock
         assert wire is not None
-        wire.socket.recv(1, socket.MSG_PEEK)  # type: ignore[attr-defined]  # a _Wire
+        cast("direct_client._Wire", wire).socket.recv(1, socket.MSG_PEEK)
 
 
 def test_rest_of_a_long_refusal_is_not_taken_for_the_next_answer() -> None:
