@@ -305,6 +305,7 @@ class BlockCache:
             self._table[identity, index] = extent
         self._loading.add(extent)
         extent.ticket = self._connections.ticket(identity, extent.length, is_urgent=not is_prefetch)
+        extent.ticket.line_up()
         self._nursery.start_soon(self._load, extent, extent.ticket)
         return extent
 
@@ -361,6 +362,7 @@ class BlockCache:
             log.exception("unexpected error in a fetch key=%r offset=%d", extent.info.key, extent.offset)
             extent.error = ModelfsError(f"{extent.info.key!r}: an unexpected error, which the log tells")
         finally:
+            ticket.end()
             extent.ticket = None
             self._loading.discard(extent)
             if extent.data is None and not extent.loading.cancel_called:

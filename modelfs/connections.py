@@ -28,8 +28,8 @@ class Ticket:
         self.group = group
         self.length = length
         self.is_urgent = is_urgent
-        self.turn: trio.Event | None = None  # while it waits
-        self.runs_as_prefetch: bool | None = None  # while it runs
+        self.turn: trio.Event | None = None  # while it is in the line, or its turn has come and nobody took it up
+        self.runs_as_prefetch: bool | None = None  # from its turn on
         self.began_s = 0.0  # of trio's clock: when it last came to run
         self.alongside = 0  # how many ran then, itself among them
 
@@ -42,6 +42,14 @@ class Ticket:
         """Make it demand: somebody waits for it."""
         if not self.is_urgent:
             self._connections.promote(self)
+
+    def line_up(self) -> None:
+        """Take a place in the line now. Tasks begin in any order, and what is asked for first should come first."""
+        self._connections.line_up(self)
+
+    def end(self) -> None:
+        """Give up a place that was not taken up."""
+        self._connections.end(self)
 
     async def __aenter__(self) -> Self:
         await self._connections.acquire(self)
@@ -72,27 +80,40 @@ class Connections:
         """Return a ticket for a request of ``length`` bytes, which takes its turn among the files with ``group``."""
         return Ticket(self, group, length, is_urgent=is_urgent)
 
+    def line_up(self, ticket: Ticket) -> trio.Event:
+        """Give the ticket a place in the line, if it has none, and return what tells of its turn."""
+        if ticket.turn is None:
+            ticket.turn = trio.Event()
+            if ticket.is_urgent:
+                self._urgent[ticket] = None
+            else:
+                self._early.setdefault(ticket.group, OrderedDict())[ticket] = None
+            self._admit()
+        return ticket.turn
+
     async def acquire(self, ticket: Ticket) -> None:
         """Wait for the ticket's turn."""
-        ticket.turn = trio.Event()
-        if ticket.is_urgent:
-            self._urgent[ticket] = None
-        else:
-            self._early.setdefault(ticket.group, OrderedDict())[ticket] = None
-        self._admit()
+        turn = self.line_up(ticket)
         try:
-            await ticket.turn.wait()
+            await turn.wait()
             await self._throttle(ticket.length)
             ticket.began_s = trio.current_time()
             ticket.alongside = self._running
         except trio.Cancelled:
-            if ticket.turn.is_set():
-                self.release(ticket)
-            else:
-                self._withdraw(ticket)
+            self.end(ticket)
             raise
-        finally:
-            ticket.turn = None
+        ticket.turn = None
+
+    def end(self, ticket: Ticket) -> None:
+        """See ``Ticket.end``."""
+        if ticket.turn is None:
+            return
+        has_come = ticket.turn.is_set()
+        ticket.turn = None
+        if has_come:
+            self.release(ticket)
+        else:
+            self._withdraw(ticket)
 
     def release(self, ticket: Ticket) -> None:
         """End a ticket's use of a connection."""
