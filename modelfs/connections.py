@@ -7,6 +7,7 @@ asked for; those of several files take turns, so that no file waits behind the w
 ``max_bytes_per_s`` bounds what is asked for, for links that others share.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import Self
 
 import trio
 
-from modelfs.pace import Pace
+from modelfs.pace import UNIT_S, Pace
 
 SMALL_BYTES = 256 * 1024
 """Such a request takes a round trip and no bandwidth to speak of: pace has nothing to find out about it."""
@@ -70,11 +71,19 @@ class Connections:
         self._early_most = max(1, most - most // 4)
         self.pace = Pace(least=2, most=self._early_most)
         self._max_bytes_per_s = max_bytes_per_s
-        self._free_at_s = 0.0
+        self._free_at_s = -math.inf
+        self._throttled: OrderedDict[Ticket, None] = OrderedDict()
         self._running = 0
         self._prefetches = 0
         self._urgent: OrderedDict[Ticket, None] = OrderedDict()
         self._early: OrderedDict[Hashable, OrderedDict[Ticket, None]] = OrderedDict()
+
+    @property
+    def unit_bytes_max(self) -> int:
+        """The most that one request should ask for: demand waits for what is under way."""
+        if self._max_bytes_per_s is None:
+            return self.pace.unit_bytes_max
+        return min(self.pace.unit_bytes_max, int(self._max_bytes_per_s * UNIT_S))
 
     def ticket(self, group: Hashable, length: int, *, is_urgent: bool) -> Ticket:
         """Return a ticket for a request of ``length`` bytes, which takes its turn among the files with ``group``."""
@@ -96,7 +105,7 @@ class Connections:
         turn = self.line_up(ticket)
         try:
             await turn.wait()
-            await self._throttle(ticket.length)
+            await self._throttle(ticket)
             ticket.began_s = trio.current_time()
             ticket.alongside = self._running
         except trio.Cancelled:
@@ -118,6 +127,7 @@ class Connections:
     def release(self, ticket: Ticket) -> None:
         """End a ticket's use of a connection."""
         self._running -= 1
+        self._throttled.pop(ticket, None)
         if ticket.runs_as_prefetch:
             self._prefetches -= 1
         ticket.runs_as_prefetch = None
@@ -150,6 +160,8 @@ class Connections:
             self._prefetches += not ticket.is_urgent
             assert ticket.turn is not None  # noqa: S101  it waits
             ticket.turn.set()
+            if self._max_bytes_per_s is not None:
+                self._throttled[ticket] = None
 
     def _next(self) -> Ticket | None:
         if self._urgent:
@@ -165,10 +177,14 @@ class Connections:
             return ticket
         return None
 
-    async def _throttle(self, length: int) -> None:
+    async def _throttle(self, ticket: Ticket) -> None:
+        """Wait until the rate allows one more: demand first, then in the order of turns."""
         if self._max_bytes_per_s is None:
             return
-        now_s = trio.current_time()
-        starts_s = max(now_s, self._free_at_s)
-        self._free_at_s = starts_s + length / self._max_bytes_per_s
-        await trio.sleep_until(starts_s)
+        while self._free_at_s > trio.current_time() or self._first_throttled() is not ticket:  # noqa: ASYNC110  for time
+            await trio.sleep_until(self._free_at_s)
+        self._free_at_s = trio.current_time() + ticket.length / self._max_bytes_per_s
+        del self._throttled[ticket]
+
+    def _first_throttled(self) -> Ticket:
+        return next((each for each in self._throttled if each.is_urgent), next(iter(self._throttled)))

@@ -204,6 +204,21 @@ def test_no_more_is_asked_for_than_the_rate_allows(*, urgent: bool) -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_demand_does_not_wait_for_the_prefetches_that_the_rate_holds_back() -> None:
+    async def body(lab: Lab) -> None:
+        for number in range(8):
+            lab.ask("a", number, takes_s=0)
+        await trio.sleep(0.5)
+        lab.ask("b", urgent=True, takes_s=0)
+
+    assert run(body, most=12, max_bytes_per_s=MIB).begun[:2] == [("a", 0), ("b", 0)]
+
+
+def test_a_rate_bounds_what_is_asked_for_at_once() -> None:
+    assert Connections(most=8, max_bytes_per_s=2 * MIB).unit_bytes_max == MIB
+    assert Connections(most=8).unit_bytes_max > 2**40
+
+
 class Step(NamedTuple):
     """One step of a schedule: a request that lasts, is given up or is promoted after a while, and a pause."""
 
