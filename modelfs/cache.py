@@ -207,6 +207,11 @@ class BlockCache:
         """Tell whether a block is in memory or on its way."""
         return ((info.key, info.version), index) in self._table
 
+    def landed(self, info: ObjectInfo, index: int) -> Extent | None:
+        """Return the extent of a block if it is in memory."""
+        extent = self._table.get(((info.key, info.version), index))
+        return extent if extent is not None and extent.data is not None else None
+
     def prefetch(self, info: ObjectInfo, blocks: range, unit: int, on_landed: Landed | None = None) -> bool:
         """Begin to fetch those of ``blocks`` that are not on their way, in order; False where the room has run out.
 

@@ -27,7 +27,7 @@ def test_a_sequential_pass_fetches_each_byte_once_and_is_answered_by_few_reads(s
     assert size <= machine.source.fetched <= 1.02 * size
     if size > 50 * MIB:
         # this reader takes no time at all, so it also asks for what would have been pushed a moment later
-        assert machine.pages.pushed > 0.5 * size
+        assert machine.pages.pushed > 0.25 * size
         assert machine.pages.pushed + machine.pages.answered < 1.5 * size
         assert machine.pages.reads < 0.75 * size / MIB
 
