@@ -149,8 +149,9 @@ class Config(BaseModel):
         Literal["auto", "obstore", "fsspec"],
         Option("engine", "ENGINE", "auto, obstore or fsspec", "auto", parse_lower, is_for_listing=True),
         Field(
-            description="Who fetches the bytes of objects. auto is obstore, the faster one; fsspec is s3fs, gcsfs or"
-            " adlfs. Listings are the same with both, and so is a local folder.",
+            description="Who fetches the bytes of objects. auto is the fastest that can: connections of modelfs's own"
+            " for S3 over plain HTTP, else obstore; fsspec is s3fs, gcsfs or adlfs. Listings are the same with all,"
+            " and so is a local folder.",
         ),
     ] = "auto"
     allow_unpinned: Annotated[
