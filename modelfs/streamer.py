@@ -133,16 +133,25 @@ class Streamer:
             self._cache.read_to_end(self.info, offset // BLOCK_BYTES)
         self._give(offset, stop)
         if self._left:
-            self._shed_passed(stop)
+            self._shed_passed()
         return view[offset - base : stop - base]
 
-    def _shed_passed(self, position: int) -> None:
-        """Drop the extents whose reader has now come to what was pushed of them."""
-        for start, index in [(start, index) for start, index in self._left.items() if start <= position]:
+    def _shed_passed(self) -> None:
+        """Drop the extents of which the page cache has now been given all that was left to their reader."""
+        for start, index in list(self._left.items()):
+            if not self._was_given(index, start):
+                continue
             del self._left[start]
             extent = self._cache.landed(self.info, index)
             if extent is not None and extent.offset <= start and self._cache.hold(extent):
                 self._shed(extent, start)
+
+    def _was_given(self, index: int, stop: int) -> bool:
+        """Tell whether the page cache was given all from block ``index`` to the offset ``stop``.
+
+        How far the reader is does not tell: the kernel's read-ahead is answered in any order.
+        """
+        return self._given.find(0, index, stop // BLOCK_BYTES) < 0
 
     def _give(self, start: int, stop: int) -> None:
         """Take note that the page cache has the blocks whose last byte lies in ``[start, stop)``."""
@@ -171,7 +180,7 @@ class Streamer:
         for start, stop in parts:
             self._give(start, stop)
         begun = parts[0][0]
-        if self._policy.head_in(extent.offset, begun) in {extent.offset, begun}:
+        if self._was_given(extent.blocks.start, begun):
             self._shed(extent, begun)
         else:  # a reader is on its way through what was left to it
             self._cache.unhold(extent)

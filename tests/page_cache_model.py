@@ -241,6 +241,9 @@ def run(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("modelfs.push.trio.to_thread.run_sync", _without_a_thread)
+        # the order of tasks is trio's own chance, which repeats like this (pytest-trio and hypothesis do the same)
+        patch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
+        trio._core._run._r.seed(seed)
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     return made[0]
 
