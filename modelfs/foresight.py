@@ -55,7 +55,7 @@ class Foresight:
         """Take note that a file is opened."""
         model, _, name = path.rpartition("/")
         if name == CONFIG_NAME and info.size <= _CONFIG_BYTES_MOST and "/" not in model:
-            self._nursery.start_soon(self._begin_model, model, info)
+            self._nursery.start_soon(self._announced, model, info)
 
     def _begin_together(self, folder: Directory, name: str) -> None:
         small = [
@@ -71,11 +71,16 @@ class Foresight:
             if left_bytes < 0 or not self._prefetch(info, info.size):
                 return
 
-    async def _begin_model(self, model: str, config: ObjectInfo) -> None:
+    async def _announced(self, model: str, config: ObjectInfo) -> None:
         try:
-            text = await self._text(config)
+            await self._begin_model(model, config)
         except ModelfsError:
             return  # the reader is told
+        except Exception:  # the root of a task: a bug in a guess must not end the mount
+            log.exception("unexpected error in a guess key=%r", config.key)
+
+    async def _begin_model(self, model: str, config: ObjectInfo) -> None:
+        text = await self._text(config)
         folder = self._view.tree.find(model)
         if not isinstance(folder, Directory):
             return
