@@ -10,6 +10,7 @@ from operations_for_tests import Mounted, mounted
 from stores.memory_store import MemoryStore
 
 from modelfs import foresight
+from modelfs.errors import StoreUnavailableError
 from modelfs.foresight import HEAD_BYTES, SMALL_BYTES, TOGETHER_BYTES, TOGETHER_MOST
 
 PLENTY = 2**26
@@ -103,7 +104,7 @@ async def test_r24_each_version_that_the_policy_names_is_fetched() -> None:
 
 
 async def test_what_one_config_starts_is_bounded() -> None:
-    files = {f"m/1/{number}": 2**20 for number in range(20)}
+    files: dict[str, bytes | int] = {f"m/1/{number}": 2**20 for number in range(20)}
     async with mounted(filled({**files, "m/config.pbtxt": b"x"}), foreseen_bytes=3 * 2**20) as mount:
         await open_only(mount, "m/config.pbtxt")
         assert (await settled(mount)).total() <= 3 * 2**20 + 1
@@ -145,7 +146,7 @@ async def test_a_store_that_fails_is_told_to_who_reads_and_not_to_the_guess() ->
 
         def fail(kind: str, _info: object) -> None:
             if kind == "read":
-                raise foresight.ModelfsError("away")
+                raise StoreUnavailableError("away")
 
         store.fail = fail
         await open_only(mount, "m/config.pbtxt")
