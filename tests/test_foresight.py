@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import trio
@@ -16,7 +17,7 @@ from modelfs.foresight import HEAD_BYTES, SMALL_BYTES, TOGETHER_BYTES, TOGETHER_
 PLENTY = 2**26
 
 
-def filled(objects: Mapping[str, bytes | int]) -> MemoryStore:
+def filled(objects: Mapping[str, Any]) -> MemoryStore:
     """Return a store of objects with these bytes, or so many zeros."""
     store = MemoryStore()
     for key, data in objects.items():
