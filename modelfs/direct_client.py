@@ -60,29 +60,34 @@ class DirectClient:
 
     def get(self, path: str, headers: Mapping[str, str], *, length: int, what: str) -> Answer:
         """Ask once for a body of ``length`` bytes. ``what`` begins the sentence of an error: "cannot read 'x'"."""
-        connection = None
+        wire = None
         try:
             connection = self._take()
+            wire = cast("_Wire", connection.sock)
             patience_s = self._stall_timeout_s + length / _DRIP_BYTES_PER_S
-            cast("_Wire", connection.sock).deadline_s = time.monotonic() + patience_s
+            wire.deadline_s = time.monotonic() + patience_s
             connection.request("GET", path, headers=dict(headers))
-            answer = self._receive(connection.getresponse(), length, what)
+            response = connection.getresponse()  # which lets go of a connection that the store means to close
+            answer = self._receive(response, length, what)
+            # a rest of it would be taken for the next answer
+            is_reusable = response.isclosed() and connection.sock is not None
         except HTTP_ERRORS as error:
-            if connection is not None:
-                connection.close()
+            if wire is not None:
+                wire.socket.close()
             raise from_http(error, what=what) from None  # its text may hold what the store answered
         except BaseException:
-            if connection is not None:
-                connection.close()
+            if wire is not None:
+                wire.socket.close()
             raise
-        self._give_back(connection)
+        if is_reusable:
+            self._give_back(connection)
+        else:
+            wire.socket.close()
         return answer
 
     def _receive(self, response: http.client.HTTPResponse, length: int, what: str) -> Answer:
         if response.status not in _SUCCESS:
-            body = memoryview(response.read(_ERROR_BYTES))
-            response.close()  # a rest of it would be taken for the next answer; the connection ends with it
-            return Answer(response.status, response.headers, body)
+            return Answer(response.status, response.headers, memoryview(response.read(_ERROR_BYTES)))
         if response.length != length:  # None where the answer does not say
             said = "does not say how long it is" if response.length is None else f"has {response.length} bytes"
             raise CorruptAnswerError(f"{what}: the answer {said}, and {length} were asked for")
@@ -98,9 +103,11 @@ class DirectClient:
                     break
                 connection = self._idle.pop()
             sock = cast("_Wire", connection.sock).socket
-            if not select.select([sock], [], [], 0)[0]:
+            waiting = select.poll()  # select() takes no descriptor above 1,023
+            waiting.register(sock, select.POLLIN)
+            if not waiting.poll(0):
                 return connection
-            connection.close()  # the store has closed it, or says what nobody asked
+            sock.close()  # the store has closed it, or says what nobody asked
         connection = http.client.HTTPConnection(self._host, self._port)
         connection.sock = cast("Any", self._connect())
         return connection
@@ -116,17 +123,19 @@ class DirectClient:
         return _Wire(sock)
 
     def _give_back(self, connection: http.client.HTTPConnection) -> None:
-        if connection.sock is None:  # the store has said that it closes it
-            return
         with self._lock:
             if len(self._idle) < self._most:
                 self._idle.append(connection)
                 return
-        connection.close()
+        cast("_Wire", connection.sock).socket.close()
 
 
 class _Wire:
-    """What http.client needs of a socket."""
+    """What http.client needs of a socket.
+
+    It closes the one of an answer that says "Connection: close" before it has read the answer's body. So closing is for
+    the client, which does it behind the answer.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -139,7 +148,7 @@ class _Wire:
         return io.BufferedReader(_Incoming(self))
 
     def close(self) -> None:
-        self.socket.close()
+        """Do nothing: see above."""
 
 
 class _Incoming(io.RawIOBase):
