@@ -196,7 +196,7 @@ class BlockCache:
     @property
     def unit_bytes_max(self) -> int:
         """The most that one fetch should ask for, on this link and in this budget."""
-        return min(self._connections.pace.unit_bytes_max, self._budget_bytes // UNITS_IN_BUDGET)
+        return min(self._connections.unit_bytes_max, self._budget_bytes // UNITS_IN_BUDGET)
 
     @property
     def fetches_at_once(self) -> int:

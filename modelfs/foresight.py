@@ -99,7 +99,8 @@ class Foresight:
 
     def _prefetch(self, info: ObjectInfo, length: int) -> bool:
         blocks = range(block_count(min(length, info.size), block_bytes=BLOCK_BYTES))
-        return self._cache.prefetch(info, blocks, HEAD_BYTES // BLOCK_BYTES)
+        unit_bytes = min(HEAD_BYTES, self._cache.unit_bytes_max)
+        return self._cache.prefetch(info, blocks, max(1, unit_bytes // BLOCK_BYTES))
 
 
 def _files(folder: Directory, levels: int) -> list[ObjectInfo]:
