@@ -178,6 +178,15 @@ def loaders(bench: Bench) -> Measured:
         )
         for kind in ("safetensors", "onnx")
     ]
+    # what the loader itself takes, which no file system can better
+    findings += [
+        Finding(
+            f"{kind} to the same from the page cache",
+            time_ratio(rounds, f"modelfs, {kind}", f"local {kind}, cached"),
+            "x",
+        )
+        for kind in ("safetensors", "onnx")
+    ]
     return Measured("loaders", "safetensors and onnxruntime with external data, cold, loopback", rounds, findings)
 
 
