@@ -28,7 +28,8 @@ import trio
 from modelfs import launch, mounting, mounts
 from modelfs import location as locations
 from modelfs.blocks import ObjectInfo
-from modelfs.config import KIB, MIB, Config
+from modelfs.config import Config
+from modelfs.config_values import KIB, MIB
 from modelfs.errors import ModelfsError
 from modelfs.opening import open_configured
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries, list_everything

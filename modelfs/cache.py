@@ -23,12 +23,14 @@ from dataclasses import dataclass
 import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
+from modelfs.connections import Connections, Ticket
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-Fetch = Callable[[ObjectInfo, int, int, bool], Awaitable[memoryview]]
-"""``await fetch(info, offset, length, is_prefetch)`` returns exactly these bytes, or raises a ModelfsError."""
+Fetch = Callable[[ObjectInfo, int, int, Ticket], Awaitable[memoryview]]
+"""``await fetch(info, offset, length, ticket)`` returns exactly these bytes, or raises a ModelfsError; each of its
+requests is made while it holds the ticket."""
 
 Identity = tuple[str, str]  # key, version
 
@@ -37,15 +39,35 @@ UNREAD_STALE_S = 30.0
 (long-lived mappings) would else take the whole budget for ever: six left a seventh without read-ahead (seen)."""
 
 
+UNITS_IN_BUDGET = 16
+"""A budget of 64 MiB is read ahead by 12 fetches of 4 MiB rather than by 6 of 8: the first bytes come sooner."""
+
+
 class Extent:
     """A run of blocks of one object version that one request brings."""
 
-    __slots__ = ("data", "error", "info", "is_abandoned", "landed", "landed_at_s", "length", "offset", "waiters")
+    __slots__ = (
+        "data",
+        "error",
+        "info",
+        "is_abandoned",
+        "landed",
+        "landed_at_s",
+        "length",
+        "loading",
+        "offset",
+        "on_landed",
+        "ticket",
+        "waiters",
+    )
 
-    def __init__(self, info: ObjectInfo, blocks: range) -> None:
+    def __init__(self, info: ObjectInfo, blocks: range, on_landed: "Landed | None" = None) -> None:
         self.info = info
         self.offset = blocks.start * BLOCK_BYTES
         self.length = min(blocks.stop * BLOCK_BYTES, info.size) - self.offset
+        self.on_landed = on_landed
+        self.loading = trio.CancelScope()
+        self.ticket: Ticket | None = None  # while it is on its way
         self.data: memoryview | None = None
         self.error: ModelfsError | None = None
         self.landed = trio.Event()
@@ -57,6 +79,10 @@ class Extent:
     def blocks(self) -> range:
         """The indexes of its blocks."""
         return range(self.offset // BLOCK_BYTES, block_count(self.offset + self.length, block_bytes=BLOCK_BYTES))
+
+
+Landed = Callable[[Extent], None]
+"""Told of an extent whose bytes have come, after those who wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +103,21 @@ class BlockCache:
     ``budget_bytes`` is at least one block: with less a reader would wait for ever.
     """
 
-    def __init__(self, *, budget_bytes: int, fetch: Fetch, nursery: trio.Nursery, deadline_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        *,
+        budget_bytes: int,
+        fetch: Fetch,
+        connections: Connections,
+        nursery: trio.Nursery,
+        deadline_s: float = math.inf,
+    ) -> None:
         """Begin empty. ``deadline_s`` bounds how long a read waits for room; ``fetch`` has a bound of its own."""
         if budget_bytes < BLOCK_BYTES:
             raise ValueError(f"a budget of {budget_bytes} bytes does not hold one block of {BLOCK_BYTES}")
         self._budget_bytes = budget_bytes
         self._fetch = fetch
+        self._connections = connections
         self._nursery = nursery
         self._deadline_s = deadline_s
         self._table: dict[tuple[Identity, int], Extent] = {}
@@ -103,7 +138,7 @@ class BlockCache:
             len(self._room),
         )
 
-    def start(self, info: ObjectInfo, index: int, unit: int) -> Extent | None:
+    def start(self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None) -> Extent | None:
         """Return the extent of block ``index``, begun now if need be; None when there is no room.
 
         A new extent has that block as the first of at most ``unit``; the caller is one who waits for it.
@@ -113,22 +148,27 @@ class BlockCache:
             extent.is_abandoned = False
             if extent in self._read:
                 self._read.move_to_end(extent)  # else the look-ahead for this very read may evict it
+            elif extent.ticket is not None:
+                extent.ticket.promote()
             return extent
-        extent = self._begin(info, range(index, index + unit), is_prefetch=False)
+        extent = self._begin(info, range(index, index + unit), on_landed, is_prefetch=False)
         if extent is None:
             # the least that will do: a small budget must not keep a reader out
-            extent = self._begin(info, range(index, index + 1), is_prefetch=False)
+            extent = self._begin(info, range(index, index + 1), on_landed, is_prefetch=False)
         return extent
 
-    async def read(self, info: ObjectInfo, index: int, unit: int) -> tuple[memoryview, int]:
+    async def read(
+        self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None
+    ) -> tuple[memoryview, int]:
         """Return a landed extent's bytes that hold block ``index``, and the file offset they begin at.
 
         As ``start``, but waits for room and for the bytes. The view stays valid, but its bytes are only counted in
         the budget until the caller's next await: copy or answer before. Raises what the fetch raised; the next read
         then tries again.
         """
-        extent = await self._started(info, index, unit)
+        extent = await self._started(info, index, unit, on_landed)
         if extent.data is None:
+            self._connections.pace.starve()
             extent.waiters += 1
             try:
                 await extent.landed.wait()
@@ -142,29 +182,84 @@ class BlockCache:
             raise AssertionError(f"an extent landed without data: {extent.info.key!r}")
         return extent.data, extent.offset
 
-    async def _started(self, info: ObjectInfo, index: int, unit: int) -> Extent:
+    async def _started(self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None) -> Extent:
         """Return the extent of block ``index``, begun as soon as there is room for it."""
-        if (found := self.start(info, index, unit)) is not None:
+        if (found := self.start(info, index, unit, on_landed)) is not None:
             return found
         with trio.move_on_after(self._deadline_s):
             while True:
                 await self._room.park()
-                if (found := self.start(info, index, unit)) is not None:
+                if (found := self.start(info, index, unit, on_landed)) is not None:
                     return found
         raise StoreUnavailableError(f"cannot read {info.key!r}: no memory came free within {self._deadline_s:g} s")
 
-    def prefetch(self, info: ObjectInfo, blocks: range, unit: int) -> None:
-        """Begin to fetch those of ``blocks`` that are not on their way, in order, as far as there is room."""
+    @property
+    def unit_bytes_max(self) -> int:
+        """The most that one fetch should ask for, on this link and in this budget."""
+        return min(self._connections.pace.unit_bytes_max, self._budget_bytes // UNITS_IN_BUDGET)
+
+    @property
+    def fetches_at_once(self) -> int:
+        """How many prefetches are worth it at one time."""
+        return self._connections.pace.limit
+
+    def holds(self, info: ObjectInfo, index: int) -> bool:
+        """Tell whether a block is in memory or on its way."""
+        return ((info.key, info.version), index) in self._table
+
+    def prefetch(self, info: ObjectInfo, blocks: range, unit: int, on_landed: Landed | None = None) -> bool:
+        """Begin to fetch those of ``blocks`` that are not on their way, in order; False where the room has run out.
+
+        Fetches end at multiples of ``unit``, so that those of several readers of a file fit together.
+        """
         identity = (info.key, info.version)
         index = blocks.start
         while index < blocks.stop:
-            if (identity, index) in self._table:
-                index += 1
+            if (found := self._table.get((identity, index))) is not None:
+                index = found.blocks.stop
                 continue
-            extent = self._begin(info, range(index, min(index + unit, blocks.stop)), is_prefetch=True)
+            stop = min(index - index % unit + unit, blocks.stop)
+            extent = self._begin(info, range(index, stop), on_landed, is_prefetch=True)
             if extent is None:
-                return
+                return False
             index = extent.blocks.stop
+        return True
+
+    def drop_idle(self) -> None:
+        """Drop all that has landed and that nobody waits for: the kernel has it, or nobody came."""
+        for extent in [each for queue in (self._read, self._unread) for each in queue if not each.waiters]:
+            self._drop(extent)
+
+    def hold(self, extent: Extent) -> bool:
+        """Keep an extent that landed from being evicted until it is shed; False where it is too late."""
+        if extent not in self._unread and extent not in self._read:
+            return False
+        extent.waiters += 1
+        return True
+
+    def unhold(self, extent: Extent) -> None:
+        """End what ``hold`` began, and keep the extent."""
+        extent.waiters -= 1
+        self._room.unpark_all()
+
+    def shed(self, extent: Extent, keep: list[int]) -> None:
+        """Drop an extent that is held, but for the blocks ``keep``, each of which becomes an unread extent of its own.
+
+        For what the kernel's page cache has been given.
+        """
+        extent.waiters -= 1
+        data = extent.data
+        assert data is not None  # noqa: S101  it landed
+        self._drop(extent)
+        for index in keep:
+            kept = Extent(extent.info, range(index, index + 1))
+            start = kept.offset - extent.offset
+            kept.data = memoryview(bytes(data[start : start + kept.length]))
+            kept.landed_at_s = trio.current_time()
+            kept.landed.set()
+            self._used_bytes += kept.length  # less than was just given back
+            self._table[(extent.info.key, extent.info.version), index] = kept
+            self._unread[kept] = None
 
     def read_to_end(self, info: ObjectInfo, index: int) -> None:
         """Tell that the extent of block ``index`` was read to its end: it may be evicted before any unread one."""
@@ -180,9 +275,13 @@ class BlockCache:
         Also those that are on their way. Else every file that is closed early would keep its look-ahead in the
         budget, where no other prefetch may evict it, until no file could be read ahead.
         """
-        for extent in self._loading:
-            if extent.info == info and not extent.waiters:
-                extent.is_abandoned = True
+        mine = [extent for extent in self._loading if extent.info == info and not extent.waiters]
+        for extent in mine:
+            extent.is_abandoned = True
+            if extent.ticket is not None and extent.ticket.is_waiting:
+                extent.loading.cancel()
+                self._loading.discard(extent)
+                self._drop(extent)  # at once: nobody must come to wait for it
         mine = [extent for extent in self._unread if extent.info == info]
         for extent in mine:
             del self._unread[extent]
@@ -190,14 +289,14 @@ class BlockCache:
         if mine:
             self._room.unpark_all()
 
-    def _begin(self, info: ObjectInfo, wanted: range, *, is_prefetch: bool) -> Extent | None:
+    def _begin(self, info: ObjectInfo, wanted: range, on_landed: Landed | None, *, is_prefetch: bool) -> Extent | None:
         """Reserve and begin one fetch of the leading blocks of ``wanted`` that are missing; None without room."""
         identity = (info.key, info.version)
         stop = wanted.start + 1
         last = min(wanted.stop, block_count(info.size, block_bytes=BLOCK_BYTES))
         while stop < last and (identity, stop) not in self._table:
             stop += 1
-        extent = Extent(info, range(wanted.start, stop))
+        extent = Extent(info, range(wanted.start, stop), on_landed)
         if not self._make_room(extent.length, is_prefetch=is_prefetch):
             return None
         self._used_bytes += extent.length
@@ -205,7 +304,8 @@ class BlockCache:
         for index in extent.blocks:
             self._table[identity, index] = extent
         self._loading.add(extent)
-        self._nursery.start_soon(self._load, extent, is_prefetch)
+        extent.ticket = self._connections.ticket(identity, extent.length, is_urgent=not is_prefetch)
+        self._nursery.start_soon(self._load, extent, extent.ticket)
         return extent
 
     def _make_room(self, length: int, *, is_prefetch: bool) -> bool:
@@ -249,27 +349,35 @@ class BlockCache:
         self._used_bytes -= extent.length
         self._room.unpark_all()
 
-    async def _load(self, extent: Extent, is_prefetch: bool) -> None:  # noqa: FBT001  start_soon passes no keywords
+    async def _load(self, extent: Extent, ticket: Ticket) -> None:
         self._fetches += 1
         try:
-            data = _checked(extent, await self._fetch(extent.info, extent.offset, extent.length, is_prefetch))
+            with extent.loading:
+                data = _checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
+                self._land(extent, data)
         except ModelfsError as error:
             extent.error = error
-            self._drop(extent)
         except Exception:  # the root of a task: a bug in a fetch must not end the mount
             log.exception("unexpected error in a fetch key=%r offset=%d", extent.info.key, extent.offset)
             extent.error = ModelfsError(f"{extent.info.key!r}: an unexpected error, which the log tells")
-            self._drop(extent)
-        else:
-            extent.data = data
-            extent.landed_at_s = trio.current_time()
-            self._fetched_bytes += extent.length
-            queue = self._read if extent.is_abandoned else self._unread
-            queue[extent] = None
-            self._room.unpark_all()
         finally:
+            extent.ticket = None
             self._loading.discard(extent)
+            if extent.data is None and not extent.loading.cancel_called:
+                self._drop(extent)
             extent.landed.set()
+        if extent.data is not None and extent.on_landed is not None:
+            extent.on_landed(extent)
+
+    def _land(self, extent: Extent, data: memoryview) -> None:
+        extent.data = data
+        extent.landed_at_s = now_s = trio.current_time()
+        if (ticket := extent.ticket) is not None:
+            self._connections.pace.land(extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside)
+        self._fetched_bytes += extent.length
+        queue = self._read if extent.is_abandoned else self._unread
+        queue[extent] = None
+        self._room.unpark_all()
 
 
 def _checked(extent: Extent, data: memoryview) -> memoryview:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from modelfs.cli_options import load, with_settings
-from modelfs.config import parse_bytes
+from modelfs.config_values import parse_bytes
 from modelfs.errors import UsageError
 
 _LEAST_BYTES = 1 << 20

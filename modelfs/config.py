@@ -6,17 +6,14 @@ command line take plain values.
 ``python -m modelfs.config`` prints docs/configuration.md.
 """
 
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-KIB = 1024
-MIB = 1024 * KIB
+from modelfs.config_values import MIB, parse_bytes, parse_lower, parse_mode, parse_path, parse_switch
+
 ENVIRONMENT_PREFIX = "MODELFS_"
 OTHER_VARIABLES = {
     "MODELFS_CONFIG": "the configuration file, as `--config`",
@@ -25,50 +22,6 @@ OTHER_VARIABLES = {
     "MODELFS_DEBUG": "`1` shows the traceback of an unexpected error of the command line",
 }
 """What the environment may hold beside the settings."""
-
-_UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-
-def parse_bytes(text: object) -> object:
-    """Return the number of bytes that ``text`` means.
-
-    >>> parse_bytes("256M"), parse_bytes("1 GiB"), parse_bytes(4096)
-    (268435456, 1073741824, 4096)
-    """
-    if not isinstance(text, str):
-        return text
-    found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    return int(float(found[1]) * _UNITS[found[2].upper()]) if found else text
-
-
-def parse_mode(text: object) -> object:
-    """Return the permission bits that the octal digits ``text`` mean.
-
-    >>> parse_mode("0444") == parse_mode("444") == 0o444
-    True
-    """
-    return int(text, 8) if isinstance(text, str) and re.fullmatch(r"(0o)?[0-7]{1,6}", text) else text
-
-
-def parse_switch(text: object) -> object:
-    """Return whether ``text`` says yes or no.
-
-    >>> parse_switch("on"), parse_switch("0"), parse_switch("maybe")
-    (True, False, 'maybe')
-    """
-    return _WORDS.get(text.lower(), text) if isinstance(text, str) else text
-
-
-def parse_path(text: object) -> object:
-    """Return ``text`` as an absolute path: the daemon runs in another directory."""
-    # not Path.expanduser, which raises for a user that there is not
-    return str(Path(os.path.expanduser(text)).absolute()) if isinstance(text, str) and text else text  # noqa: PTH111  os, as everywhere here
-
-
-def parse_lower(text: object) -> object:
-    """Return ``text`` in small letters."""
-    return text.lower() if isinstance(text, str) else text
 
 
 def _as_it_is(text: object) -> object:
@@ -114,7 +67,12 @@ class Config(BaseModel):
     memory_bytes: Annotated[
         int,
         Option("memory", "BYTES", "a size of at least 16M, such as 256M or 2G", "256M", parse_bytes),
-        Field(ge=16 * MIB, le=2**50, description="The most memory for blocks, held or in flight."),
+        Field(
+            ge=16 * MIB,
+            le=2**50,
+            description="The most memory for blocks, held or in flight. In a control group a quarter of its limit is"
+            " the most, since the page cache and the interpreter count there too.",
+        ),
     ] = 256 * MIB
     read_ahead_kib: Annotated[
         int,
@@ -128,8 +86,22 @@ class Config(BaseModel):
     max_connections: Annotated[
         int,
         Option("max_connections", "N", "a whole number from 1 to 1024", "32"),
-        Field(ge=1, le=1024, description="The most reads from the store at one time. A listing is one request more."),
+        Field(
+            ge=1,
+            le=1024,
+            description="The most reads from the store at one time. A listing is one request more. Within this bound"
+            " there are as many as bring more throughput.",
+        ),
     ] = 32
+    max_rate_bytes_per_s: Annotated[
+        float | None,
+        Option("max_rate", "BYTES", "a size of at least 64K, such as 100M", "none", parse_bytes),
+        Field(
+            ge=MIB // 16,
+            le=2**50,
+            description="The most bytes to ask the store for in a second, for links that others share.",
+        ),
+    ] = None
     mount_timeout_s: Annotated[
         float,
         Option("mount_timeout", "SECONDS", "a number of seconds from 1 to 3600", "10", is_for_listing=True),

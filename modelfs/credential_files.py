@@ -30,7 +30,7 @@ def stamp(path: Path) -> Stamp | None:
     return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def check_writers(path: Path) -> None:
+def check_writers(path: Path, what: str = "the credential file") -> None:
     """Raise UsageError when we are root and others can write ``path``. An absent file is no concern of ours."""
     if os.geteuid() != 0:
         return
@@ -39,4 +39,4 @@ def check_writers(path: Path) -> None:
     except OSError:
         return
     if stat.S_ISREG(mode) and mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise UsageError(f"others can write the credential file {path}: forbid it with 'chmod go-w {path}'")
+        raise UsageError(f"others can write {what} {path}: forbid it with 'chmod go-w {path}'")

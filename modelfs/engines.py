@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelfs import aws_settings, credentials, credentials_triton
+from modelfs.buffers import Buffers
 from modelfs.location import Location
 from modelfs.places import AzurePlace, GCSPlace, S3Place
 from modelfs.proxies import proxy_for
@@ -16,7 +17,8 @@ from modelfs.s3_address import AddressingStyle, Where
 from modelfs.store import Reader, Store
 
 Engine = Literal["auto", "obstore", "fsspec"]
-"""Who fetches the bytes of objects. auto is obstore; a local folder is read by ``LocalStore`` with each of them."""
+"""Who fetches the bytes of objects. auto is the fastest that can: connections of our own for S3 over plain HTTP, else
+obstore. A local folder is read by ``LocalStore`` with each of them."""
 
 
 def open_store(
@@ -36,6 +38,7 @@ def open_store(
     expected_bucket_owner: str | None = None,
     sas_file: str | None = None,
     ca_bundle: str | None = None,
+    buffers: Buffers | None = None,
 ) -> Store:
     """Return the store of ``location``, with the credentials that the environment tells of.
 
@@ -66,7 +69,7 @@ def open_store(
         bundle = Path(ca_bundle) if ca_bundle else aws.ca_bundle
         return S3Store(
             location,
-            open_reader=s3_reader(engine),
+            open_reader=s3_reader(engine, buffers),
             where=Where(location.endpoint or endpoint_url or aws.endpoint_url, style, aws.use_dual_stack, aws.use_fips),
             region=region or aws.region,
             keys=credentials.find_s3(environment, file) if sign_requests else None,
@@ -119,8 +122,10 @@ def open_store(
     )
 
 
-def s3_reader(engine: Engine) -> Callable[[S3Place], Reader]:
+def s3_reader(engine: Engine, buffers: Buffers | None = None) -> Callable[[S3Place], Reader]:
     """Return what opens the reader of S3 that ``engine`` is."""
+    if engine == "auto":
+        return partial(_best_s3_reader, buffers or Buffers())
     if engine == "fsspec":
         from modelfs import fsspec_s3  # noqa: PLC0415  see the law
 
@@ -128,6 +133,15 @@ def s3_reader(engine: Engine) -> Callable[[S3Place], Reader]:
     from modelfs import obstore_s3  # noqa: PLC0415  see the law
 
     return obstore_s3.S3Reader
+
+
+def _best_s3_reader(buffers: Buffers, place: S3Place) -> Reader:
+    """Return the fastest reader that can serve ``place``: our own connections speak plain HTTP to the store itself."""
+    if not place.link.is_secure and place.link.proxy is None:
+        from modelfs import direct_s3  # noqa: PLC0415  see the law
+
+        return direct_s3.S3Reader(place, buffers=buffers)
+    return s3_reader("obstore")(place)
 
 
 def gcs_reader(engine: Engine) -> Callable[[GCSPlace], Reader]:

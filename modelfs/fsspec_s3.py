@@ -7,6 +7,7 @@ botocore takes settings from the environment and from ~/.aws. The session that s
 constants, data of botocore's own package only, and our credentials, which are those of the listing.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,8 +153,13 @@ def _session(keys: _Keys, headers: Mapping[str, str]) -> AioSession:
     constants |= {"config_file": os.devnull, "credentials_file": os.devnull}
     store = ConfigValueStore({name: ConstantProvider(value) for name, value in constants.items()})
     session.register_component("config_store", store)
-    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-    session.register_component("data_loader", loader)
+    session.register_component("data_loader", _loader())
     session._credentials = keys  # noqa: SLF001  set_credentials takes only keys that stay as they are
     session.register("before-call.s3.GetObject", lambda params, **_: params["headers"].update(headers))
     return session
+
+
+@functools.cache
+def _loader() -> Loader:
+    """Return the loader of botocore's data. It keeps what it has parsed, for a bucket that is in another region."""
+    return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)

@@ -9,6 +9,7 @@ from functools import partial
 
 import trio
 
+from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.engines import open_store
 from modelfs.errors import StoreUnavailableError
@@ -16,8 +17,11 @@ from modelfs.location import Location
 from modelfs.store import Store
 
 
-async def open_configured(location: Location, config: Config) -> Store:
-    """Return the store of ``location`` within the time that a mount may take. Raises a ModelfsError."""
+async def open_configured(location: Location, config: Config, buffers: Buffers | None = None) -> Store:
+    """Return the store of ``location`` within the time that a mount may take. Raises a ModelfsError.
+
+    An engine that receives into memory of its own takes it from ``buffers``.
+    """
     request = partial(
         open_store,
         location,
@@ -35,6 +39,7 @@ async def open_configured(location: Location, config: Config) -> Store:
         stall_timeout_s=config.stall_timeout_s,
         max_connections=config.max_connections,
         environment=os.environ,
+        buffers=buffers,
     )
     with trio.move_on_after(config.mount_timeout_s):
         return await trio.to_thread.run_sync(request, abandon_on_cancel=True)

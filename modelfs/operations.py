@@ -23,6 +23,7 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.errors import ModelfsError, ObjectNotFoundError, VersionGoneError
+from modelfs.foresight import Foresight
 from modelfs.inodes import ROOT_INODE, Inode, Inodes
 from modelfs.streamer import Streamer
 from modelfs.tree import Difference, Directory, File, Node
@@ -82,14 +83,23 @@ def answers_errno(handler: Handler) -> Handler:
 class Operations(pyfuse3.Operations):
     """Serves ``view`` to the kernel. ``open_streamer`` makes the Streamer of a file when it is first opened."""
 
-    def __init__(self, view: View, *, ownership: Ownership, open_streamer: Callable[[ObjectInfo], Streamer]) -> None:
+    def __init__(
+        self,
+        view: View,
+        *,
+        ownership: Ownership,
+        open_streamer: Callable[[ObjectInfo, int], Streamer],
+        foresight: Foresight | None = None,
+    ) -> None:
         super().__init__()
+        self._foresight = foresight
         self.view = view
         self.inodes = Inodes()
         self._ownership = ownership
         self._open_streamer = open_streamer
         self._streamers: dict[int, Streamer] = {}
         self._opens: dict[int, int] = {}
+        self.reads = self.read_bytes = 0
 
     @property
     def open_files(self) -> int:
@@ -168,6 +178,8 @@ class Operations(pyfuse3.Operations):
         if not (isinstance(shown, File) and shown.info.version == known.version):
             raise VersionGoneError(f"{known.path!r}: this version is no longer shown")
         self._streamer(known)
+        if self._foresight is not None:
+            self._foresight.on_open(known.path, known.file.info)
         self._opens[inode] = self._opens.get(inode, 0) + 1
         # the inode is one version, so what the page cache holds of it is always right
         return pyfuse3.FileInfo(fh=FileHandleT(inode), keep_cache=True)
@@ -178,7 +190,11 @@ class Operations(pyfuse3.Operations):
         known = self._inode(InodeT(fh))
         if known.file is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
+        if off == 0 and self._foresight is not None:
+            self._foresight.on_missed(known.path, known.file.info)
         answer = await self._streamer(known).read(off, size)
+        self.reads += 1
+        self.read_bytes += len(answer)
         return cast("bytes", answer)  # pyfuse3 takes any buffer; its annotation is narrower
 
     @answers_errno
@@ -244,7 +260,7 @@ class Operations(pyfuse3.Operations):
     def _streamer(self, inode: Inode) -> Streamer:
         streamer = self._streamers.get(inode.number)
         if streamer is None and inode.file is not None:
-            streamer = self._streamers[inode.number] = self._open_streamer(inode.file.info)
+            streamer = self._streamers[inode.number] = self._open_streamer(inode.file.info, inode.number)
         if streamer is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
         return streamer

@@ -4,10 +4,13 @@ Law: pure; no I/O, no clock, no knowledge of what is cached. One ReadAhead for e
 its open files, follows several interleaved sequential streams (tensor-parallel ranks, mmap faults, the kernel's own
 read-ahead, which arrives out of order) and tells for each read how much to fetch at once and how far to look ahead.
 
-A stream earns its fetch unit: from one block for a read out of nowhere, so that a cold 4 KiB read never costs
-megabytes, doubling with what was read in sequence up to ``UNIT_BYTES_MAX``. A read at offset 0 is presumed to go on.
-What was skipped earns nothing, and neither does a read that leads a stream no further: small random reads within 2 MiB
-of each other once earned 5 MiB for each 4 KiB in a file of 20 MiB (simulated; 1 to 2 blocks now).
+A stream earns its fetch unit and its window: from one block for a read out of nowhere, so that a cold 4 KiB read never
+costs megabytes, doubling with what was read in sequence up to ``UNIT_BYTES_MAX``. What was skipped earns nothing, and
+neither does a read that leads a stream no further: small random reads within 2 MiB of each other once earned 5 MiB for
+each 4 KiB in a file of 20 MiB (simulated; 1 to 2 blocks now).
+
+A large read of a file's beginning is presumed to want all of it: it earns WHOLE_BYTES at once, and the window with
+the second. A small one (a header, the signature of a type) earns a megabyte.
 """
 
 from dataclasses import dataclass
@@ -20,8 +23,10 @@ UNIT_BYTES_MAX = 8 * 1024 * 1024
 FIRST_UNIT_BYTES = 1024 * 1024
 """The first fetch of a file that is read from its beginning: whole, for most configs and label files."""
 
-UNITS_AHEAD = 6
-"""Fetches in flight ahead of a proven stream: 6 connections of about 90 MB/s fill a 5 Gbit/s link."""
+LARGE_READ_BYTES = 128 * 1024
+"""Who asks for so much of a beginning is copying or loading; the kernel makes 16 KiB of a first read of 4."""
+
+WHOLE_BYTES = 16 * 1024 * 1024
 
 STREAMS_MAX = 16
 """Streams remembered for each inode: two more than the 8 ranks of a common GPU host, with room for strays."""
@@ -34,12 +39,14 @@ SLACK_BYTES = 2 * 1024 * 1024
 class Advice:
     """What to do for one read, in blocks.
 
-    ``unit`` is how many blocks a single fetch should hold (at least 1); ``ahead`` is the half-open range of blocks
-    that should be on their way once the read itself is served, and lies wholly behind the read.
+    ``unit`` is how many blocks the fetch that answers it should hold (at least 1), ``ahead_unit`` each of those behind;
+    ``ahead`` is the half-open range of blocks that should be on their way once the read itself is served, and lies
+    wholly behind the read.
     """
 
     unit: int
     ahead: range
+    ahead_unit: int
 
 
 @dataclass(slots=True)
@@ -47,50 +54,75 @@ class _Stream:
     head: int  # the end of the furthest read, in bytes
     run_bytes: int  # what was read in sequence so far
     used: int  # when it was last fed, in reads
+    wants_all: bool = False
 
 
 class ReadAhead:
-    """The streams of one inode of ``size`` bytes. ``window_bytes`` bounds how far ahead any of them may look."""
+    """The streams of one inode of ``size`` bytes."""
 
-    def __init__(self, size: int, *, window_bytes: int) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
-        self._window_bytes = window_bytes
         self._streams: list[_Stream] = []
         self._reads = 0
 
-    def on_read(self, offset: int, length: int) -> Advice:
+    def on_read(
+        self, offset: int, length: int, *, window_bytes: int, unit_bytes: int = UNIT_BYTES_MAX, passed_bytes: int = 0
+    ) -> Advice:
         """Take note of a READ of ``[offset, offset + length)``, inside the file, and return the advice for it.
 
-        >>> policy = ReadAhead(10**9, window_bytes=2**25)
-        >>> policy.on_read(500_000_000, 4096)
-        Advice(unit=1, ahead=range(3815, 3815))
+        ``window_bytes`` bounds how far ahead it may look, and ``unit_bytes`` a fetch. ``passed_bytes`` before the read
+        were read as well, in sequence, from the page cache and so unseen.
+
+        >>> ReadAhead(10**9).on_read(500_000_000, 4096, window_bytes=2**25)
+        Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1)
         """
         self._reads += 1
         stop = min(offset + length, self._size)
-        stream = self._nearest(offset, stop - offset)
-        if stream is None:
-            goes_on = offset == 0
-            stream = self._begin(stop, FIRST_UNIT_BYTES if goes_on else stop - offset)
-        else:
-            goes_on = stop > stream.head
-            stream.run_bytes += min(max(0, stop - stream.head), stop - offset)
-            stream.head = max(stream.head, stop)
+        stream, goes_on = self._follow(offset, stop, passed_bytes)
         stream.used = self._reads
-        unit_bytes = min(UNIT_BYTES_MAX, self._window_bytes // 4, stream.run_bytes)
-        unit = max(1, _power_of_two_below(unit_bytes // BLOCK_BYTES))
+        unit = self._unit(stream.run_bytes, window_bytes, unit_bytes)
+        ahead_unit, earned_bytes = unit, 4 * stream.run_bytes
+        stream.wants_all |= offset == 0 and stop >= min(LARGE_READ_BYTES, self._size)
+        if stream.wants_all:
+            ahead_unit = self._unit(UNIT_BYTES_MAX, window_bytes, unit_bytes)
+            earned_bytes = WHOLE_BYTES if stream.run_bytes < 2 * FIRST_UNIT_BYTES else window_bytes
         first = block_count(stop, block_bytes=BLOCK_BYTES)
-        ahead_bytes = min(unit * BLOCK_BYTES * UNITS_AHEAD, self._window_bytes) if goes_on else 0
+        ahead_bytes = min(earned_bytes, window_bytes) if goes_on else 0
         last = block_count(min(stop + ahead_bytes, self._size), block_bytes=BLOCK_BYTES)
         if stop + ahead_bytes < self._size:
-            last -= last % unit  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
-        return Advice(unit, range(first, max(first, last)))
+            last -= (
+                last % ahead_unit
+            )  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
+        return Advice(unit, range(first, max(first, last)), ahead_unit)
 
-    def _nearest(self, offset: int, length: int) -> _Stream | None:
+    def head_in(self, start: int, stop: int) -> int:
+        """Return how far ``[start, stop)`` has been read by the streams that have come to it; ``start`` by none."""
+        return max((stream.head for stream in self._streams if start < stream.head <= stop), default=start)
+
+    def _follow(self, offset: int, stop: int, passed_bytes: int) -> tuple[_Stream, bool]:
+        """Return the stream that a read belongs to, and whether it leads it further."""
+        length = stop - offset
+        stream = self._nearest(offset, length, passed_bytes)
+        if stream is None:
+            run_bytes = FIRST_UNIT_BYTES if offset == 0 else length + passed_bytes
+            return self._begin(stop, run_bytes), offset == 0 or passed_bytes > 0
+        goes_on = stop > stream.head
+        stream.run_bytes += min(max(0, stop - stream.head), length + passed_bytes)
+        stream.head = max(stream.head, stop)
+        return stream, goes_on
+
+    @staticmethod
+    def _unit(run_bytes: int, window_bytes: int, unit_bytes: int) -> int:
+        most = min(UNIT_BYTES_MAX, unit_bytes, window_bytes // 4, run_bytes)
+        return max(1, _power_of_two_below(most // BLOCK_BYTES))
+
+    def _nearest(self, offset: int, length: int, passed_bytes: int) -> _Stream | None:
         """Return the stream that a read goes on with; how far off it may be grows with it and with the stream."""
         near = [
             stream
             for stream in self._streams
             if abs(offset - stream.head) <= min(SLACK_BYTES, max(BLOCK_BYTES, 2 * length, stream.run_bytes))
+            or 0 <= offset - stream.head <= passed_bytes
         ]
         return min(near, key=lambda stream: abs(offset - stream.head), default=None)
 

@@ -76,7 +76,7 @@ class Lister:
     def _get(self, url: str, what: str) -> bytes:
         headers = self._headers
         if self._keys is not None:
-            headers = _signed(url, headers, self._keys(), self._bucket.region)
+            headers = signed(url, headers, self._keys(), self._bucket.region)
         reply = self._transport.get(url, headers, what=what)
         if reply.status != OK:
             region = reply.headers.get("x-amz-bucket-region", "")
@@ -86,7 +86,8 @@ class Lister:
         return reply.body
 
 
-def _signed(url: str, headers: Mapping[str, str], keys: S3Keys, region: str) -> dict[str, str]:
+def signed(url: str, headers: Mapping[str, str], keys: S3Keys, region: str) -> dict[str, str]:
+    """Return the headers of a GET of ``url``, signed: ``headers``, and those of the signature."""
     from botocore.auth import S3SigV4Auth  # noqa: PLC0415  0.2 s, which anonymous access should not cost
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415  only when it is needed
     from botocore.credentials import Credentials  # noqa: PLC0415  only when it is needed

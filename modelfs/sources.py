@@ -20,11 +20,10 @@ from modelfs.config import (
     OTHER_VARIABLES,
     Config,
     Option,
-    parse_mode,
-    parse_path,
-    parse_switch,
     settings,
 )
+from modelfs.config_values import parse_mode, parse_path, parse_switch
+from modelfs.credential_files import check_writers
 from modelfs.errors import UsageError
 
 CONFIG_BYTES_MAX = 1024 * 1024
@@ -120,6 +119,7 @@ def _gather(flags: Mapping[str, object], environment: Mapping[str, str], files: 
 
 
 def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
+    check_writers(path, "the configuration file")  # it says what root mounts where, and which endpoint gets the keys
     try:
         with path.open("rb") as file:
             text = file.read(CONFIG_BYTES_MAX + 1)

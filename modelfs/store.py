@@ -10,6 +10,7 @@ import math
 import random
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -144,7 +145,7 @@ async def in_thread_with_retries(
     *,
     what: str,
     policy: RetryPolicy,
-    limiter: trio.CapacityLimiter,
+    limiter: AbstractAsyncContextManager[object],
     retry_on: tuple[type[ModelfsError], ...] = (StoreUnavailableError,),
 ) -> T:
     """Run the blocking ``request`` in a thread until it succeeds, and return its result.
@@ -172,7 +173,9 @@ async def in_thread_with_retries(
     raise last_error
 
 
-async def _one_try(request: Callable[[], T], *, what: str, attempt_s: float, limiter: trio.CapacityLimiter) -> T:
+async def _one_try(
+    request: Callable[[], T], *, what: str, attempt_s: float, limiter: AbstractAsyncContextManager[object]
+) -> T:
     """Run ``request`` in a thread. Its place in ``limiter`` is this task's, so that an abandoned thread frees it."""
     async with limiter:
         with trio.move_on_after(attempt_s):

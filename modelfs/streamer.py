@@ -4,22 +4,43 @@ Law: one Streamer for each inode, shared by all its open files. A READ is answer
 policy then says what should be on its way, and the same cache is asked for it early: there is no second path for
 prefetched bytes. A read inside one extent is answered by a view of it, without a copy.
 
+What has come is pushed into the kernel's page cache, but for the tripwires: see ``pushing``. It is published to those
+who wait before it is pushed, and nothing that answers a READ waits for a push: the kernel locks a page while a READ of
+it is on its way, and a push waits for that lock.
+
 A reader holds nothing in the cache while it waits: what it has so far it has copied. So any number of readers get
 on with the smallest budget, one extent at a time.
+
+What the page cache has been given, by a push or as an answer, is not fetched early again. The kernel may have dropped
+it since: a READ of it tells, and then what lies ahead of that is no longer counted as given.
 """
 
-from modelfs.blocks import BLOCK_BYTES, ObjectInfo, span
-from modelfs.cache import BlockCache
-from modelfs.readahead import Advice, ReadAhead
+from dataclasses import replace
+
+from modelfs import pushing
+from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count, span
+from modelfs.cache import BlockCache, Extent
+from modelfs.push import Pusher
+from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead
 
 
 class Streamer:
-    """Reads of ``info`` through ``cache``, looking at most ``window_bytes`` ahead of each of its streams."""
+    """Reads of ``info``, whose inode is ``inode``, through ``cache``. ``pusher`` None pushes nothing."""
 
-    def __init__(self, info: ObjectInfo, cache: BlockCache, *, window_bytes: int) -> None:
+    def __init__(
+        self, info: ObjectInfo, cache: BlockCache, *, window_bytes: int, inode: int = 0, pusher: Pusher | None = None
+    ) -> None:
+        """Look at most ``window_bytes`` ahead of each stream."""
         self.info = info
         self._cache = cache
-        self._policy = ReadAhead(info.size, window_bytes=window_bytes)
+        self._inode = inode
+        self._pusher = pusher if pusher is not None and pusher.may_hold(info.size) else None
+        self._window_bytes = window_bytes
+        self._step_bytes = min(pushing.STEP_BYTES, window_bytes // 4 // BLOCK_BYTES * BLOCK_BYTES or BLOCK_BYTES)
+        self._policy = ReadAhead(info.size)
+        self._given = bytearray(block_count(info.size, block_bytes=BLOCK_BYTES))
+        self._is_open = True
+        self._losses = 0
 
     async def read(self, offset: int, length: int) -> memoryview | bytes:
         """Return ``[offset, offset + length)`` cut to the file's size; exactly these bytes, of one version.
@@ -29,9 +50,10 @@ class Streamer:
         stop = min(offset + length, self.info.size)
         if stop <= offset:
             return b""
-        advice = self._policy.on_read(offset, stop - offset)
+        self._is_open = True
+        advice = self._advise(offset, stop)
         self._ask_early(offset, stop, advice)
-        view, base = await self._cache.read(self.info, offset // BLOCK_BYTES, advice.unit)
+        view, base = await self._cache.read(self.info, offset // BLOCK_BYTES, advice.unit, self._landed)
         if stop <= base + len(view):
             return self._take(view, base, offset, stop)
         copied = bytearray(stop - offset)
@@ -42,19 +64,93 @@ class Streamer:
             position = upto
             if position == stop:
                 return memoryview(copied)
-            view, base = await self._cache.read(self.info, position // BLOCK_BYTES, advice.unit)
+            view, base = await self._cache.read(self.info, position // BLOCK_BYTES, advice.unit, self._landed)
 
     def close(self) -> None:
         """Tell the cache that nobody has the file open."""
+        self._is_open = False
         self._cache.abandon(self.info)
+
+    def _advise(self, offset: int, stop: int) -> Advice:
+        index = offset // BLOCK_BYTES
+        was_given = bool(self._given[index])
+        tripped = self._is_tripwire(offset)
+        if was_given and not tripped and not self._cache.holds(self.info, index):
+            self._note_loss(index)
+        advice = self._policy.on_read(
+            offset,
+            stop - offset,
+            window_bytes=self._window(),
+            unit_bytes=self._cache.unit_bytes_max,
+            passed_bytes=self._step_bytes if tripped and self._given[index - 1] else 0,
+        )
+        # what the page cache has behind it, as of a tripwire's neighbours, need not come again
+        given = self._given.find(1, index + 1, index + advice.unit)
+        return advice if given < 0 else replace(advice, unit=given - index)
+
+    def _window(self) -> int:
+        """Return how far to look ahead: what can be on its way at once, and what is read before we hear of it."""
+        on_its_way = self._cache.fetches_at_once * min(UNIT_BYTES_MAX, self._cache.unit_bytes_max)
+        return min(self._window_bytes, on_its_way + 2 * self._step_bytes)
+
+    def _is_tripwire(self, offset: int) -> bool:
+        return self._pusher is not None and offset > 0 and offset % self._step_bytes == 0
+
+    def _note_loss(self, index: int) -> None:
+        """Take note that the page cache has dropped a block it was given, and so perhaps those behind it."""
+        ahead = self._given[index : index + -(-self._window_bytes // BLOCK_BYTES)]
+        self._given[index : index + len(ahead)] = bytes(len(ahead))
+        self._losses += 1
+        if self._losses == _LOSSES_MOST:
+            self._pusher = None  # what is pushed does not stay
 
     def _ask_early(self, offset: int, stop: int, advice: Advice) -> None:
         """Start, in parallel, what this read needs behind its first extent, and what the policy looks ahead to."""
         needed = span(offset, stop - offset, size=self.info.size, block_bytes=BLOCK_BYTES)
-        self._cache.start(self.info, needed.start, advice.unit)
-        self._cache.prefetch(self.info, range(needed.start + 1, advice.ahead.stop), advice.unit)
+        self._cache.start(self.info, needed.start, advice.unit, self._landed)
+        self._cache.prefetch(self.info, range(needed.start + 1, needed.stop), advice.unit, self._landed)
+        index = advice.ahead.start
+        while (index := self._given.find(0, index, advice.ahead.stop)) >= 0:
+            given = self._given.find(1, index, advice.ahead.stop)
+            until = advice.ahead.stop if given < 0 else given
+            if not self._cache.prefetch(self.info, range(index, until), advice.ahead_unit, self._landed):
+                return
+            index = until
 
     def _take(self, view: memoryview, base: int, offset: int, stop: int) -> memoryview:
-        if stop == base + len(view):
+        if stop == base + len(view) or self._is_tripwire(offset):
             self._cache.read_to_end(self.info, offset // BLOCK_BYTES)
+        self._give(offset, stop)
         return view[offset - base : stop - base]
+
+    def _give(self, start: int, stop: int) -> None:
+        """Take note that the page cache has the blocks whose last byte lies in ``[start, stop)``."""
+        first = start // BLOCK_BYTES
+        last = len(self._given) if stop == self.info.size else stop // BLOCK_BYTES
+        if first < last:
+            self._given[first:last] = b"\1" * (last - first)
+
+    def _landed(self, extent: Extent) -> None:
+        """Push what has come, behind what was read of it already."""
+        if self._pusher is None or not self._is_open:
+            return
+        stop = extent.offset + extent.length
+        start = self._policy.head_in(extent.offset, stop)
+        parts = pushing.segments(start, stop, size=self.info.size, step_bytes=self._step_bytes)
+        if parts and self._pusher.has_room(extent.length) and self._cache.hold(extent):
+            self._pusher.push(self._inode, extent, parts, self._pushed)
+
+    def _pushed(self, extent: Extent, parts: list[tuple[int, int]]) -> None:
+        """Drop what the page cache has taken: ``parts``; nothing where it took none."""
+        if not parts:
+            self._cache.unhold(extent)
+            return
+        for start, stop in parts:
+            self._give(start, stop)
+        keep = pushing.held_back(
+            parts[0][0], extent.offset + extent.length, size=self.info.size, step_bytes=self._step_bytes
+        )
+        self._cache.shed(extent, keep)
+
+
+_LOSSES_MOST = 16

@@ -20,19 +20,22 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyfuse3
 import trio
+from pyfuse3 import InodeT
 
 from modelfs import control, kernel, location, logs, mounting, runtime
 from modelfs.blocks import ObjectInfo
-from modelfs.cache import BlockCache
+from modelfs.buffers import Buffers
+from modelfs.cache import BlockCache, Fetch
 from modelfs.config import Config
+from modelfs.connections import Connections, Ticket
 from modelfs.errors import (
     AccessRefusedError,
     ModelfsError,
@@ -40,8 +43,11 @@ from modelfs.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from modelfs.foresight import Foresight
+from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
+from modelfs.push import Pusher
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries
 from modelfs.streamer import Streamer
 from modelfs.view import View
@@ -54,9 +60,14 @@ FUSE_TASKS_MAX = 10_000
 FUSE_TASKS_IDLE = 8
 """More than one, because the hand-over of the descriptor ends the task that waits on the old one."""
 
-WINDOW_BYTES_MAX = 64 * 1024 * 1024
-"""How far one stream looks ahead at most: 8 fetches of 8 MiB."""
+WINDOW_BYTES_MAX = 512 * 1024 * 1024
+"""How far one stream looks ahead at most, on a link that is worth it: what is pushed needs no budget."""
 
+
+LEAST_BUDGET_BYTES = 16 * 1024 * 1024
+
+IDLE_LOOK_S = 5.0
+"""Memory is given back after 5 to 10 s without a read: what was fetched early for a reader that thinks must live on."""
 
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
@@ -69,14 +80,17 @@ class Worker:
         self._config = Config.model_validate(plan["config"])
         self._report = report
         self._init_fd = init_fd
+        self._buffers = Buffers()
         self._view: View
         self._operations: Operations
         self._cache: BlockCache
+        self._connections: Connections
+        self._pusher: Pusher
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
         try:
-            store = await open_configured(location.parse(self._plan["url"]), self._config)
+            store = await open_configured(location.parse(self._plan["url"]), self._config, self._buffers)
             await self._list_first(store)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
@@ -103,16 +117,23 @@ class Worker:
 
     def _assemble(self, store: Store, nursery: trio.Nursery) -> None:
         config = self._config
-        fetch = _fetching(
-            store,
-            max_connections=config.max_connections,
-            deadline_s=config.read_deadline_s,
-            stall_timeout_s=config.stall_timeout_s,
-        )
+        limit_bytes = memory_limit_bytes()
+        budget_bytes = config.memory_bytes
+        if limit_bytes is not None and limit_bytes // 4 < budget_bytes:
+            budget_bytes = max(LEAST_BUDGET_BYTES, limit_bytes // 4)
+            log.info("less memory than --memory allows budget_bytes=%d group_limit_bytes=%d", budget_bytes, limit_bytes)
+        self._connections = Connections(most=config.max_connections, max_bytes_per_s=config.max_rate_bytes_per_s)
         self._cache = BlockCache(
-            budget_bytes=config.memory_bytes, fetch=fetch, nursery=nursery, deadline_s=config.read_deadline_s
+            budget_bytes=budget_bytes,
+            fetch=_fetching(store, deadline_s=config.read_deadline_s, stall_timeout_s=config.stall_timeout_s),
+            connections=self._connections,
+            nursery=nursery,
+            deadline_s=config.read_deadline_s,
         )
-        window_bytes = min(WINDOW_BYTES_MAX, config.memory_bytes // 4)
+        self._pusher = Pusher(
+            _notify_store, nursery=nursery, most_held_bytes=budget_bytes // 4, memory_limit_bytes=limit_bytes
+        )
+        window_bytes = min(WINDOW_BYTES_MAX, budget_bytes)
         ownership = Ownership(
             uid=os.getuid() if config.uid is None else config.uid,
             gid=os.getgid() if config.gid is None else config.gid,
@@ -122,7 +143,10 @@ class Worker:
         self._operations = Operations(
             self._view,
             ownership=ownership,
-            open_streamer=lambda info: Streamer(info, self._cache, window_bytes=window_bytes),
+            open_streamer=lambda info, inode: Streamer(
+                info, self._cache, window_bytes=window_bytes, inode=inode, pusher=self._pusher
+            ),
+            foresight=Foresight(self._view, self._cache, nursery=nursery, budget_bytes=budget_bytes // 4),
         )
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
@@ -144,11 +168,22 @@ class Worker:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
         await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
+        nursery.start_soon(self._keep_lean)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
         nursery.start_soon(_watch_connection, self._init_fd, ended)
         await ended.wait()
+
+    async def _keep_lean(self) -> None:
+        """Hold nothing while nobody reads."""
+        seen = -1
+        while True:
+            await trio.sleep(IDLE_LOOK_S)
+            if self._operations.reads == seen:
+                self._cache.drop_idle()
+                self._buffers.trim()
+            seen = self._operations.reads
 
     async def _run_fuse(self, ended: trio.Event) -> None:
         try:
@@ -191,6 +226,10 @@ class Worker:
             "objects_not_shown": len(tree.omissions),
             "inodes": len(self._operations.inodes),
             "open_files": self._operations.open_files,
+            "reads": self._operations.reads,
+            "read_bytes": self._operations.read_bytes,
+            "pushed_bytes": self._pusher.statistics().pushed_bytes,
+            "connections": self._connections.pace.limit,
             "cache": asdict(self._cache.statistics()),
         }
 
@@ -234,29 +273,27 @@ SLOWEST_BYTES_PER_S = 8 * 1024
 connection for hours (seen); 32 GETs that share a line of 2 Mbit/s still get through."""
 
 
-def _fetching(
-    store: Store, *, max_connections: int, deadline_s: float, stall_timeout_s: float
-) -> Callable[[ObjectInfo, int, int, bool], Any]:
-    """Return the cache's way to the store. Demand reads have threads of their own, so prefetches never take them all.
+def _fetching(store: Store, *, deadline_s: float, stall_timeout_s: float) -> Fetch:
+    """Return the cache's way to the store.
 
     All but a version that is gone and an archived object is tried again: credentials are being rotated, a certificate
     or a bucket is being mended, as a rule, and Triton takes an error for the end of the file.
     """
-    prefetches = max(1, max_connections // 4)
-    prefetch_limiter = trio.CapacityLimiter(prefetches)
-    demands = max_connections - prefetches
-    demand_limiter = trio.CapacityLimiter(demands) if demands else prefetch_limiter  # one connection does both
 
-    async def fetch(info: ObjectInfo, offset: int, length: int, is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
+    async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
         return await in_thread_with_retries(
             partial(store.read, info, offset, length),
             what=f"read {info.key}",
             policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
-            limiter=prefetch_limiter if is_prefetch else demand_limiter,
+            limiter=ticket,
             retry_on=(StoreUnavailableError, AccessRefusedError, StoreRefusedError, ObjectNotFoundError),
         )
 
     return fetch
+
+
+def _notify_store(inode: int, offset: int, data: memoryview) -> None:
+    pyfuse3.notify_store(InodeT(inode), offset, cast("bytes", data))  # any buffer; its annotation is narrower
 
 
 async def _main(plan: Mapping[str, Any], report_fd: int, init_fd: int) -> int:

@@ -18,6 +18,7 @@ from stores.memory_store import MemoryStore
 
 from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
+from modelfs.connections import Connections, Ticket
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
@@ -110,8 +111,9 @@ class Mounted(NamedTuple):
 def fetching_from(store: MemoryStore) -> Fetch:
     """Return a fetch that asks ``store`` once, without a thread."""
 
-    async def fetch(info: ObjectInfo, offset: int, length: int, _is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
-        await trio.lowlevel.checkpoint()
+    async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
+        async with ticket:
+            await trio.lowlevel.checkpoint()
         return store.read(info, offset, length)
 
     return fetch
@@ -132,11 +134,16 @@ def assemble(
         limiter=trio.CapacityLimiter(2),
         show_hidden=False,
     )
-    cache = BlockCache(budget_bytes=budget_bytes, fetch=fetch or fetching_from(store), nursery=nursery)
+    cache = BlockCache(
+        budget_bytes=budget_bytes,
+        fetch=fetch or fetching_from(store),
+        connections=Connections(most=32),
+        nursery=nursery,
+    )
     operations = Operations(
         view,
         ownership=Ownership(uid=1001, gid=1002),
-        open_streamer=lambda info: Streamer(info, cache, window_bytes=window_bytes),
+        open_streamer=lambda info, _inode: Streamer(info, cache, window_bytes=window_bytes),
     )
     return Mounted(store, view, cache, operations, Kernel(operations))
 

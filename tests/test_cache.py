@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.cache import UNREAD_STALE_S, BlockCache, Extent
+from modelfs.connections import Connections, Ticket
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 
 B = BLOCK_BYTES
@@ -32,10 +33,11 @@ class Source:
         self.fails: list[BaseException] = []  # taken by the next fetches
         self.cut = 0  # bytes missing from each answer
 
-    async def fetch(self, info: ObjectInfo, offset: int, length: int, is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
-        self.asked.append((info.key, offset // B, -(-length // B), is_prefetch))
+    async def fetch(self, info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
+        self.asked.append((info.key, offset // B, -(-length // B), not ticket.is_urgent))
         failure = self.fails.pop(0) if self.fails else None
-        await trio.sleep(self.delay_s)
+        async with ticket:
+            await trio.sleep(self.delay_s)
         if failure:
             raise failure
         return memoryview(content(info)[offset : offset + length - self.cut])
@@ -60,7 +62,12 @@ def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16) -> N
         source = Source()
         with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as loads:
-                cache = BlockCache(budget_bytes=budget_blocks * B, fetch=source.fetch, nursery=loads)
+                cache = BlockCache(
+                    budget_bytes=budget_blocks * B,
+                    fetch=source.fetch,
+                    connections=Connections(most=1000),
+                    nursery=loads,
+                )
                 async with trio.open_nursery() as nursery:
                     await body(Lab(cache, source, nursery))
             check_cache_at_rest(cache)
@@ -164,7 +171,7 @@ def test_a_prefetch_is_joined_by_a_reader() -> None:
         lab.cache.prefetch(info(), range(4), 4)
         for index in range(4):
             await check_read(lab.cache, info(), index)
-        assert lab.source.asked == [("m/1/x", 0, 4, True)]
+        assert [asked[:3] for asked in lab.source.asked] == [("m/1/x", 0, 4)]
 
     run(body)
 
@@ -174,7 +181,7 @@ def test_a_prefetch_asks_only_for_what_is_not_on_its_way() -> None:
         lab.cache.start(info(), 3, 2)
         lab.cache.prefetch(info(), range(9), 4)
         await trio.testing.wait_all_tasks_blocked()
-        assert sorted(asked[1:3] for asked in lab.source.asked) == [(0, 3), (3, 2), (5, 4)]
+        assert sorted(asked[1:3] for asked in lab.source.asked) == [(0, 3), (3, 2), (5, 3), (8, 1)]
 
     run(body)
 
@@ -195,7 +202,7 @@ def test_demand_goes_on_when_prefetches_hold_all_they_may() -> None:
 def test_a_prefetch_evicts_nothing_that_is_unread() -> None:
     async def body(lab: Lab) -> None:
         lab.cache.prefetch(info("a"), range(12), 1)
-        await trio.sleep(2)
+        await trio.sleep(5)
         lab.cache.prefetch(info("b"), range(12), 1)
         assert all(extent.info.key == "a" for extent in lab.cache._table.values())
         lab.cache.read_to_end(info("a"), 5)
@@ -222,7 +229,7 @@ def test_what_was_read_to_its_end_goes_before_what_was_not() -> None:
 def test_what_nobody_has_open_any_more_makes_room_for_prefetches() -> None:
     async def body(lab: Lab) -> None:
         lab.cache.prefetch(info("a"), range(12), 1)
-        await trio.sleep(2)
+        await trio.sleep(5)
         lab.cache.abandon(info("a"))
         lab.cache.prefetch(info("b"), range(12), 1)
         assert {identity[0] for identity, _ in lab.cache._table} == {"b"}
@@ -238,7 +245,7 @@ def test_what_nobody_came_for_makes_room_for_prefetches_after_a_while() -> None:
         await trio.sleep(UNREAD_STALE_S)
         lab.cache.prefetch(info("b"), range(12), 1)
         assert {identity[0] for identity, _ in lab.cache._table} == {"a"}
-        await trio.sleep(2)
+        await trio.sleep(3)
         lab.cache.prefetch(info("b"), range(12), 1)
         assert {identity[0] for identity, _ in lab.cache._table} == {"b"}
 
@@ -318,7 +325,7 @@ def test_a_reader_takes_one_block_where_its_unit_finds_no_room() -> None:
 async def test_a_budget_below_one_block_is_refused_at_once() -> None:
     async with trio.open_nursery() as nursery:
         with pytest.raises(ValueError, match="block"):
-            BlockCache(budget_bytes=B - 1, fetch=Source().fetch, nursery=nursery)
+            BlockCache(budget_bytes=B - 1, fetch=Source().fetch, connections=Connections(most=4), nursery=nursery)
 
 
 def test_an_extent_knows_its_blocks() -> None:

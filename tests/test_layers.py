@@ -13,9 +13,10 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "unpinned_times"),
-    ("location", "tree", "gate", "readahead"),
+    ("errors", "blocks", "answers", "pace", "version_policy", "buffers", "unpinned_times"),
+    ("location", "tree", "gate", "readahead", "pushing"),
     # what is set, and who we are to a store
+    ("config_values",),
     ("config", "credential_files", "proxies"),
     ("sources", "aws_session", "credentials_triton"),
     ("credentials", "aws_settings"),
@@ -33,14 +34,16 @@ ROWS = (
     ("gcs_metadata", "google_files"),
     ("credentials_gcs",),
     ("s3_listing", "azure_listing", "gcs_listing", "places"),
-    ("obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
-    ("fsspec_s3", "fsspec_azure", "fsspec_gcs"),
+    ("direct_client", "obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
+    ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
     ("engines",),
     ("opening",),
     # what is read, and what is shown
+    ("connections", "memory_limit"),
     ("cache", "view"),
-    ("inodes", "streamer"),
+    ("inodes", "push", "foresight"),
+    ("streamer",),
     ("operations",),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.blocks import BLOCK_BYTES, block_count
-from modelfs.readahead import STREAMS_MAX, UNIT_BYTES_MAX, UNITS_AHEAD, Advice, ReadAhead
+from modelfs.readahead import STREAMS_MAX, UNIT_BYTES_MAX, Advice, ReadAhead
 
 PROPERTY = settings(deadline=None)
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -14,7 +14,7 @@ WINDOW_BYTES = 64 * MIB
 
 
 def advices(policy: ReadAhead, reads: list[tuple[int, int]]) -> list[Advice]:
-    return [policy.on_read(offset, length) for offset, length in reads]
+    return [policy.on_read(offset, length, window_bytes=WINDOW_BYTES) for offset, length in reads]
 
 
 @PROPERTY
@@ -26,11 +26,11 @@ def advices(policy: ReadAhead, reads: list[tuple[int, int]]) -> list[Advice]:
 def test_advice_stays_inside_the_file_and_inside_the_window(
     size: int, window_bytes: int, reads: list[tuple[int, int]]
 ) -> None:
-    policy = ReadAhead(size, window_bytes=window_bytes)
+    policy = ReadAhead(size)
     for offset, length in reads:
         if offset >= size:
             continue
-        advice = policy.on_read(offset, length)
+        advice = policy.on_read(offset, length, window_bytes=window_bytes)
         unit, ahead = advice.unit, advice.ahead
         stop = min(offset + length, size)
         assert 1 <= unit <= max(1, min(window_bytes, UNIT_BYTES_MAX) // BLOCK_BYTES)
@@ -42,21 +42,21 @@ def test_advice_stays_inside_the_file_and_inside_the_window(
 @PROPERTY
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=100, unique=True), st.integers(1, 4 * MIB))
 def test_reads_far_from_each_other_cost_their_own_blocks_and_nothing_ahead(places: list[int], length: int) -> None:
-    policy = ReadAhead(100_000 * MIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(100_000 * MIB)
     for advice in advices(policy, [(place * 10 * MIB, length) for place in places]):
         assert not advice.ahead
         assert advice.unit * BLOCK_BYTES <= max(length, BLOCK_BYTES)
 
 
 def test_a_cold_small_read_costs_one_block() -> None:
-    assert ReadAhead(GIB, window_bytes=WINDOW_BYTES).on_read(500 * MIB, 4 * KIB) == Advice(1, range(4001, 4001))
+    assert ReadAhead(GIB).on_read(500 * MIB, 4 * KIB, window_bytes=WINDOW_BYTES) == Advice(1, range(4001, 4001), 1)
 
 
 def test_random_small_reads_of_a_file_of_any_size_earn_next_to_nothing() -> None:
     """Such a reader often lands near one of its own earlier reads; that alone must not make it a stream."""
     for size in (20 * MIB, 100 * MIB, GIB, 20 * GIB):
         chooser = random.Random(size)
-        policy = ReadAhead(size, window_bytes=WINDOW_BYTES)
+        policy = ReadAhead(size)
         taken = advices(policy, [(chooser.randrange(1, size // 4096) * 4096, 4096) for _ in range(2000)])
         assert sum(advice.unit for advice in taken) <= 2 * len(taken)
         assert sum(len(advice.ahead) for advice in taken) <= 2 * len(taken)
@@ -68,15 +68,15 @@ def reach(advice: Advice) -> int:
 
 
 def test_a_sequential_reader_earns_the_greatest_unit_and_the_window() -> None:
-    policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(GIB)
     taken = advices(policy, [(offset, 128 * KIB) for offset in range(0, 64 * MIB, 128 * KIB)])
     assert [one.unit for one in taken] == sorted(one.unit for one in taken)
     assert taken[-1].unit * BLOCK_BYTES == UNIT_BYTES_MAX
-    assert reach(taken[-1]) == min(WINDOW_BYTES, UNITS_AHEAD * UNIT_BYTES_MAX)
+    assert reach(taken[-1]) == WINDOW_BYTES
 
 
 def test_a_reader_that_starts_in_the_middle_earns_the_same() -> None:
-    policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(GIB)
     taken = advices(policy, [(300 * MIB + offset, 128 * KIB) for offset in range(0, 16 * MIB, 128 * KIB)])
     assert not taken[0].ahead
     assert taken[0].unit == 1
@@ -84,7 +84,7 @@ def test_a_reader_that_starts_in_the_middle_earns_the_same() -> None:
 
 
 def test_eight_interleaved_readers_are_each_followed() -> None:
-    policy = ReadAhead(8 * GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(8 * GIB)
     places = [rank * 512 * MIB for rank in range(8)]
     for step in range(64):
         taken = advices(policy, [(place + step * 256 * KIB, 256 * KIB) for place in places])
@@ -93,7 +93,7 @@ def test_eight_interleaved_readers_are_each_followed() -> None:
 
 
 def test_requests_that_the_kernel_swaps_are_one_stream() -> None:
-    policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(GIB)
     reads = [(place + half, MIB) for place in range(0, 64 * MIB, 2 * MIB) for half in (MIB, 0)]
     taken = advices(policy, reads)
     assert taken[-2].unit * BLOCK_BYTES == UNIT_BYTES_MAX
@@ -102,27 +102,27 @@ def test_requests_that_the_kernel_swaps_are_one_stream() -> None:
 
 def test_a_backward_reader_is_given_nothing_ahead() -> None:
     for length in (4 * KIB, 128 * KIB, MIB):
-        policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+        policy = ReadAhead(GIB)
         taken = advices(policy, [(offset, length) for offset in range(500 * MIB, 480 * MIB, -length)])
         assert not any(advice.ahead for advice in taken)
         assert all(advice.unit * BLOCK_BYTES <= max(length, BLOCK_BYTES) for advice in taken)
 
 
 def test_wide_strides_earn_nothing() -> None:
-    policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(GIB)
     taken = advices(policy, [(offset, 4 * KIB) for offset in range(MIB, GIB, 5 * MIB)])
     assert not any(advice.ahead for advice in taken)
     assert all(advice.unit == 1 for advice in taken)
 
 
 def test_narrow_strides_earn_by_what_is_read_not_by_what_is_skipped() -> None:
-    policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(GIB)
     taken = advices(policy, [(offset, 4 * KIB) for offset in range(MIB, 33 * MIB, 64 * KIB)])
     assert taken[-1].unit * BLOCK_BYTES <= 512 * 4 * KIB
 
 
 def test_a_stray_read_does_not_end_a_stream() -> None:
-    policy = ReadAhead(GIB, window_bytes=WINDOW_BYTES)
+    policy = ReadAhead(GIB)
     advices(policy, [(offset, MIB) for offset in range(0, 32 * MIB, MIB)])
     advices(policy, [(900 * MIB - place * 10 * MIB, 4 * KIB) for place in range(STREAMS_MAX - 1)])
-    assert policy.on_read(32 * MIB, MIB).unit * BLOCK_BYTES == UNIT_BYTES_MAX
+    assert policy.on_read(32 * MIB, MIB, window_bytes=WINDOW_BYTES).unit * BLOCK_BYTES == UNIT_BYTES_MAX

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from modelfs.blocks import ObjectInfo
+from modelfs.connections import Connections
 from modelfs.store import Page
 from modelfs.worker import _fetching
 
@@ -40,9 +41,10 @@ async def test_as_many_reads_as_allowed_are_made_at_one_time_and_no_more(
     max_connections: int, demands: int, prefetches: int
 ) -> None:
     store = Meeting(max_connections)
-    fetch = _fetching(store, max_connections=max_connections, deadline_s=PATIENCE_S, stall_timeout_s=20)
+    fetch = _fetching(store, deadline_s=PATIENCE_S, stall_timeout_s=20)
+    connections = Connections(most=max_connections)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
-            for is_prefetch in (True,) * prefetches + (False,) * demands:
-                nursery.start_soon(fetch, INFO, 0, 1, is_prefetch)
+            for is_urgent in (False,) * prefetches + (True,) * demands:
+                nursery.start_soon(fetch, INFO, 0, 1, connections.ticket(INFO.key, 1, is_urgent=is_urgent))
     assert store.most == max_connections

@@ -24,8 +24,7 @@ CONTENT = Stamped("x", "v1", 60_000_000)
 OPTIONS = ("--memory", "16M", "--refresh", "1")
 PART = 8 << 20
 EACH_ENGINE = pytest.mark.parametrize("engine", ["obstore", "fsspec"])
-LATER_S = 1.0
-"""How long there are no good credentials. It only makes sure that some request is refused, which is asserted."""
+REFUSED_READ = "trying again what='read "
 
 
 def read_across(mount: Mount, end: Callable[[], None]) -> None:
@@ -46,6 +45,16 @@ def write(path: Path, text: str) -> None:
     new.write_text(text)
     new.chmod(0o600)
     new.rename(path)
+
+
+def once(condition: Callable[[], object], act: Callable[[], None]) -> None:
+    """Have ``act`` called when ``condition`` has come about, while the caller goes on."""
+
+    def wait_and_act() -> None:
+        wait_until(condition)
+        act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
 
 
 def refused_reads(server: FaultServer) -> list[int | None]:
@@ -101,7 +110,7 @@ def test_keys_of_a_role_that_end_in_mid_read_are_had_anew(
 
         def end() -> None:
             server.let_in(new)
-            threading.Timer(LATER_S, hand_out).start()
+            once(lambda: refused_reads(server), hand_out)
 
         url, variables = f"s3://127.0.0.1:{server.port}/models/repository", source_of(how, endpoints, tmp_path)
         with mounted(url, tmp_path, *OPTIONS, "--engine", engine, **variables) as mount:
@@ -113,10 +122,12 @@ def test_keys_of_a_role_that_end_in_mid_read_are_had_anew(
 def test_token_of_googles_metadata_server_that_ends_in_mid_read_is_renewed(tmp_path: Path, engine: str) -> None:
     accepted = Bearer(*(f"token-{number}" for number in range(100)))
     with GoogleStub() as stub, FaultServer("gcs", keys=accepted) as server:
-        stub.lifetime_s = 4
+        stub.lifetime_s = 6
         server.put("models", "repository/m/1/x", CONTENT)
 
         def end() -> None:
+            before = stub.newest
+            wait_until(lambda: stub.newest != before)  # a new one is used for half its life
             accepted.tokens = {f"token-{number}" for number in range(100)} - {stub.newest}
 
         options = (*OPTIONS, "--engine", engine, "--endpoint-url", server.url)
@@ -128,7 +139,7 @@ def test_token_of_googles_metadata_server_that_ends_in_mid_read_is_renewed(tmp_p
 @pytest.fixture
 def metadata() -> Iterator[Entra]:
     with entra() as running:
-        running.lasts_s = 4
+        running.lasts_s = 6
         yield running
 
 
@@ -141,6 +152,8 @@ def test_token_of_a_managed_identity_that_ends_in_mid_read_is_renewed(
         server.put("models", "repository/m/1/x", CONTENT)
 
         def end() -> None:
+            before = len(metadata.asked)
+            wait_until(lambda: len(metadata.asked) != before)  # a new one is used for half its life
             accepted.tokens = {f"token-{number}" for number in range(100)} - {f"token-{len(metadata.asked)}"}
 
         url = f"as://127.0.0.1:{server.port}/account/models/repository"
@@ -165,12 +178,12 @@ def test_sas_that_ends_in_mid_read_is_taken_anew_from_its_file(tmp_path: Path, e
         def end() -> None:
             # the listing of each second is refused first, and tells that the token has ended
             wait_until(lambda: "the SAS expired" in log.read_text())
-            threading.Timer(LATER_S, write, [file, container_sas("models")]).start()
+            once(lambda: REFUSED_READ in log.read_text(), lambda: write(file, container_sas("models")))
 
         options = (*OPTIONS, "--engine", engine, "--sas-file", str(file), "--log-file", str(log))
         with mounted(f"as://{server.place}/models/repository", tmp_path, *options) as mount:
             read_across(mount, end)
-        assert "trying again" in log.read_text()
+        assert REFUSED_READ in log.read_text()
         assert "sig=" not in log.read_text()
 
 
@@ -190,10 +203,10 @@ def test_key_of_an_account_that_is_rotated_in_mid_read_is_taken_from_tritons_fil
         def end() -> None:
             running.close()
             running.enter_context(azurite(tmp_path, port=server.port, key=new_key, keeps=True))
-            threading.Timer(LATER_S, give, [new_key]).start()
+            once(lambda: REFUSED_READ in log.read_text(), lambda: give(new_key))
 
         options = (*OPTIONS, "--engine", "fsspec", "--log-file", str(log))
         given = {"TRITON_CLOUD_CREDENTIAL_PATH": str(file)}
         with mounted(f"as://{server.place}/models/repository", tmp_path, *options, **given) as mount:
             read_across(mount, end)
-        assert "403 Auth" in log.read_text()
+        assert REFUSED_READ in log.read_text()

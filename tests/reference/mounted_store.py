@@ -18,6 +18,7 @@ from reference.times import check_times, content
 from reference.world import KEYS, SIZES, Fetch, Held, ListedStore, Listing, Read, data_of
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
+from modelfs.connections import Ticket
 from modelfs.errors import ModelfsError, StoreRefusedError
 
 B = BLOCK_BYTES
@@ -57,12 +58,13 @@ class MountedStore(RuleBasedStateMachine):
         nursery = self.portal.nursery
         return assemble(self.store, nursery, fetch=self._fetch, budget_bytes=budget_bytes, window_bytes=window_bytes)
 
-    async def _fetch(self, info: ObjectInfo, offset: int, length: int, _is_prefetch: bool) -> memoryview:  # noqa: FBT001  a Fetch
+    async def _fetch(self, info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
         fetch = Fetch(info)
         self.fetches.append(fetch)
-        await fetch.may_end.wait()
         try:
-            return self._end(fetch, offset, length)
+            async with ticket:
+                await fetch.may_end.wait()
+                return self._end(fetch, offset, length)
         except Exception as error:
             number = error.errno if isinstance(error, ModelfsError) else errno.EIO
             self.failures.append((info.key, info.version, number))

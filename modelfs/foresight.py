@@ -1,0 +1,113 @@
+"""What will be read next, told by what is read now.
+
+Law: asks the cache early and decides nothing else: a wrong guess costs bytes, never a wrong answer. Each guess is
+bounded, so that a reader of one small file cannot start the download of a repository.
+
+Two habits are known. Who reads one small file of a folder reads the others: they come together, since one after the
+other each would cost a round trip. And Triton opens the config of each model that it is about to load, and then loads
+under one lock, one model after the other: so the files of the versions that the config selects are begun at once.
+"""
+
+import logging
+
+import trio
+
+from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
+from modelfs.cache import BlockCache
+from modelfs.errors import ModelfsError
+from modelfs.tree import Directory, File
+from modelfs.version_policy import CONFIG_NAME, selected
+from modelfs.view import View
+
+log = logging.getLogger(__name__)
+
+SMALL_BYTES = 1024 * 1024
+"""What takes longer to ask for than to send, on a link of 30 ms and 90 MB/s, is below 2.7 MB."""
+
+TOGETHER_MOST = 64
+TOGETHER_BYTES = 8 * 1024 * 1024
+HEAD_BYTES = 8 * 1024 * 1024
+"""Of each file of a model that is about to load: one full fetch. A reader that comes then finds the next on its way."""
+
+_CONFIG_BYTES_MOST = 1024 * 1024
+_LEVELS_MOST = 3  # of folders below a version
+
+
+class Foresight:
+    """Guesses for one mount. ``budget_bytes`` bounds what one config starts."""
+
+    def __init__(self, view: View, cache: BlockCache, *, nursery: trio.Nursery, budget_bytes: int) -> None:
+        self._view = view
+        self._cache = cache
+        self._nursery = nursery
+        self._budget_bytes = budget_bytes
+
+    def on_missed(self, path: str, info: ObjectInfo) -> None:
+        """Take note that the beginning of a file is read that the page cache does not have."""
+        folder, _, name = path.rpartition("/")
+        if info.size > SMALL_BYTES:
+            return
+        siblings = self._view.tree.find(folder)
+        if isinstance(siblings, Directory):
+            self._begin_together(siblings, name)
+
+    def on_open(self, path: str, info: ObjectInfo) -> None:
+        """Take note that a file is opened."""
+        model, _, name = path.rpartition("/")
+        if name == CONFIG_NAME and info.size <= _CONFIG_BYTES_MOST and "/" not in model:
+            self._nursery.start_soon(self._begin_model, model, info)
+
+    def _begin_together(self, folder: Directory, name: str) -> None:
+        small = [
+            (other, node.info)
+            for other, node in folder.children.items()
+            if isinstance(node, File) and 0 < node.info.size <= SMALL_BYTES and other != name
+        ]
+        if len(small) > TOGETHER_MOST:
+            small.sort(key=lambda each: (each[0] < name, each[0]))  # those behind it first
+        left_bytes = TOGETHER_BYTES
+        for _, info in small[:TOGETHER_MOST]:
+            left_bytes -= info.size
+            if left_bytes < 0 or not self._prefetch(info, info.size):
+                return
+
+    async def _begin_model(self, model: str, config: ObjectInfo) -> None:
+        try:
+            text = await self._text(config)
+        except ModelfsError:
+            return  # the reader is told
+        folder = self._view.tree.find(model)
+        if not isinstance(folder, Directory):
+            return
+        left_bytes = self._budget_bytes
+        for version in selected(text, folder.children):
+            node = folder.children[version]
+            for info in _files(node, _LEVELS_MOST) if isinstance(node, Directory) else []:
+                left_bytes -= min(info.size, HEAD_BYTES)
+                if left_bytes < 0 or not self._prefetch(info, HEAD_BYTES):
+                    return
+
+    async def _text(self, config: ObjectInfo) -> str:
+        if not config.size:
+            return ""
+        blocks = block_count(config.size, block_bytes=BLOCK_BYTES)
+        read = bytearray()
+        while len(read) < config.size:
+            view, base = await self._cache.read(config, len(read) // BLOCK_BYTES, blocks)
+            read += view[len(read) - base :]
+        return read.decode("utf-8", "replace")
+
+    def _prefetch(self, info: ObjectInfo, length: int) -> bool:
+        blocks = range(block_count(min(length, info.size), block_bytes=BLOCK_BYTES))
+        return self._cache.prefetch(info, blocks, HEAD_BYTES // BLOCK_BYTES)
+
+
+def _files(folder: Directory, levels: int) -> list[ObjectInfo]:
+    """Return what lies in ``folder`` and below, the greatest first: they take longest."""
+    found: list[ObjectInfo] = []
+    for node in folder.children.values():
+        if isinstance(node, File):
+            found.append(node.info)
+        elif levels:
+            found += _files(node, levels - 1)
+    return sorted(found, key=lambda info: -info.size)
