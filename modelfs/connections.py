@@ -4,7 +4,8 @@ Law: synchronous but for the waiting itself, on the trio thread. A prefetch that
 demand from then on. A quarter of the connections is kept for demand. Prefetches of one file go in the order they were
 asked for; those of several files take turns, so that no file waits behind the whole window of another.
 
-``max_bytes_per_s`` bounds what is asked for, for links that others share.
+``max_bytes_per_s`` bounds what is asked for, for links that others share. It is heeded before a turn is given and not
+behind it: prefetches that had their turn and waited for the rate would keep demand waiting behind all of them.
 """
 
 import math
@@ -71,8 +72,8 @@ class Connections:
         self._early_most = max(1, most - most // 4)
         self.pace = Pace(least=2, most=self._early_most)
         self._max_bytes_per_s = max_bytes_per_s
-        self._free_at_s = -math.inf
-        self._throttled: OrderedDict[Ticket, None] = OrderedDict()
+        self._free_at_s = -math.inf  # of trio's clock: when the rate allows the next request
+        self._is_timed = False  # whether a task waits for that
         self._running = 0
         self._prefetches = 0
         self._urgent: OrderedDict[Ticket, None] = OrderedDict()
@@ -80,10 +81,9 @@ class Connections:
 
     @property
     def unit_bytes_max(self) -> int:
-        """The most that one request should ask for: demand waits for what is under way."""
-        if self._max_bytes_per_s is None:
-            return self.pace.unit_bytes_max
-        return min(self.pace.unit_bytes_max, int(self._max_bytes_per_s * UNIT_S))
+        """The most that one request should ask for: at the rate of a connection, and at the one that is allowed."""
+        paced = self.pace.unit_bytes_max
+        return paced if self._max_bytes_per_s is None else min(paced, int(self._max_bytes_per_s * UNIT_S))
 
     def ticket(self, group: Hashable, length: int, *, is_urgent: bool) -> Ticket:
         """Return a ticket for a request of ``length`` bytes, which takes its turn among the files with ``group``."""
@@ -105,7 +105,6 @@ class Connections:
         turn = self.line_up(ticket)
         try:
             await turn.wait()
-            await self._throttle(ticket)
             ticket.began_s = trio.current_time()
             ticket.alongside = self._running
         except trio.Cancelled:
@@ -127,7 +126,6 @@ class Connections:
     def release(self, ticket: Ticket) -> None:
         """End a ticket's use of a connection."""
         self._running -= 1
-        self._throttled.pop(ticket, None)
         if ticket.runs_as_prefetch:
             self._prefetches -= 1
         ticket.runs_as_prefetch = None
@@ -154,14 +152,28 @@ class Connections:
             del self._early[ticket.group]
 
     def _admit(self) -> None:
-        while self._running < self._most and (ticket := self._next()) is not None:
+        while self._running < self._most and not self._is_throttled() and (ticket := self._next()) is not None:
+            if self._max_bytes_per_s is not None:
+                self._free_at_s = max(trio.current_time(), self._free_at_s) + ticket.length / self._max_bytes_per_s
             self._running += 1
             ticket.runs_as_prefetch = not ticket.is_urgent
             self._prefetches += not ticket.is_urgent
             assert ticket.turn is not None  # noqa: S101  it waits
             ticket.turn.set()
-            if self._max_bytes_per_s is not None:
-                self._throttled[ticket] = None
+
+    def _is_throttled(self) -> bool:
+        """Tell whether the rate allows no request now. Whoever waits then gets a turn when it does."""
+        if trio.current_time() >= self._free_at_s or not (self._urgent or self._early):
+            return False
+        if not self._is_timed:
+            self._is_timed = True
+            trio.lowlevel.spawn_system_task(self._admit_in_time)
+        return True
+
+    async def _admit_in_time(self) -> None:
+        await trio.sleep_until(self._free_at_s)
+        self._is_timed = False
+        self._admit()
 
     def _next(self) -> Ticket | None:
         if self._urgent:
@@ -176,15 +188,3 @@ class Connections:
                 self._early[group] = waiting  # behind the others
             return ticket
         return None
-
-    async def _throttle(self, ticket: Ticket) -> None:
-        """Wait until the rate allows one more: demand first, then in the order of turns."""
-        if self._max_bytes_per_s is None:
-            return
-        while self._free_at_s > trio.current_time() or self._first_throttled() is not ticket:  # noqa: ASYNC110  for time
-            await trio.sleep_until(self._free_at_s)
-        self._free_at_s = trio.current_time() + ticket.length / self._max_bytes_per_s
-        del self._throttled[ticket]
-
-    def _first_throttled(self) -> Ticket:
-        return next((each for each in self._throttled if each.is_urgent), next(iter(self._throttled)))

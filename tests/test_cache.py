@@ -80,6 +80,31 @@ def test_a_failed_load_is_told_to_every_reader_and_tried_again_by_the_next() -> 
     run(body)
 
 
+def test_a_reader_does_not_inherit_the_failure_of_a_prefetch_that_began_before_it_came() -> None:
+    async def body(lab: Lab) -> None:
+        lab.source.fails.append(StoreUnavailableError("away, and the deadline has passed"))
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(0.5)
+        await check_read(lab.cache, info(), 0, 4)
+
+    run(body)
+
+
+def test_nothing_is_dropped_as_idle_while_a_reader_waits() -> None:
+    async def body(lab: Lab) -> None:
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(2)
+        lab.nursery.start_soon(check_read, lab.cache, info(), 8, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        lab.cache.drop_idle()
+        assert lab.cache.holds(info(), 0)
+        await trio.sleep(2)
+        lab.cache.drop_idle()
+        assert not lab.cache.holds(info(), 0)
+
+    run(body)
+
+
 def test_an_unexpected_exception_in_a_fetch_is_an_error_of_ours_and_ends_nothing() -> None:
     async def body(lab: Lab) -> None:
         lab.source.fails.append(KeyError("a bug"))
