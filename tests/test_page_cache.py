@@ -1,6 +1,9 @@
 """The read path under a model of the kernel's page cache: exact bytes, no deadlock, and no byte fetched in vain."""
 
+import errno
 import random
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import pytest
 import trio
@@ -146,12 +149,64 @@ def test_what_the_kernel_has_dropped_is_fetched_again_and_no_more_than_that() ->
 
 def test_a_file_that_does_not_fit_into_half_the_daemons_memory_is_charged_to_its_reader() -> None:
     size = 40 * MIB
-    run_with = {"size": size, "budget_bytes": 16 * MIB, "window_bytes": 8 * MIB}
-    small = run(lambda machine: go_through(machine, 0, size, MIB), memory_limit_bytes=2 * size - 1, **run_with)
+
+    def passed(memory_limit_bytes: int) -> Machine:
+        return run(
+            lambda machine: go_through(machine, 0, size, MIB),
+            size=size,
+            budget_bytes=16 * MIB,
+            window_bytes=8 * MIB,
+            memory_limit_bytes=memory_limit_bytes,
+        )
+
+    small = passed(2 * size - 1)
     assert small.pages.pushed == 0
     assert set(small.pages.charged.values()) == {"reader"}
-    large = run(lambda machine: go_through(machine, 0, size, MIB), memory_limit_bytes=2 * size, **run_with)
-    assert large.pages.pushed > 0
+    assert passed(2 * size).pages.pushed > 0
+
+
+async def never(*_arguments: Any) -> None:
+    await trio.sleep_forever()
+
+
+def refusing(number: int, *, often: int) -> Callable[..., Awaitable[None]]:
+    """Return a push that fails each ``often``-th time, else takes nothing."""
+    count = 0
+
+    async def notify(*_arguments: Any) -> None:
+        nonlocal count
+        count += 1
+        if count % often == 0:
+            raise OSError(number, "on purpose")
+
+    return notify
+
+
+def test_reads_go_on_beside_pushes_that_are_stuck_for_ever() -> None:
+    """The kernel holds a page's lock until its READ is answered, so a READ must never wait for a push."""
+    size = 100 * MIB
+
+    async def body(machine: Machine) -> None:
+        machine.pusher._notify = cast("Any", never)
+        with trio.fail_after(1000):
+            await go_through(machine, 0, size, MIB)
+        assert machine.cache.statistics().used_bytes <= 32 * MIB
+        machine.pages.nursery.cancel_scope.cancel()
+
+    run(body, size=size, budget_bytes=32 * MIB, checks_rest=False)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL, errno.ENOSYS])
+@pytest.mark.parametrize("often", [1, 2, 5])
+def test_reads_are_exact_beside_pushes_that_fail(number: int, often: int) -> None:
+    """What a push said it took and did not keep is as if the kernel had dropped it at once."""
+    size = 60 * MIB + 9
+
+    async def body(machine: Machine) -> None:
+        machine.pusher._notify = cast("Any", refusing(number, often=often))
+        await go_through(machine, 0, size, MIB)
+
+    run(body, size=size)
 
 
 SIZES = st.sampled_from([0, 1, P - 1, P, P + 1, MIB, 5 * MIB + 1, 12 * MIB - P, 20 * MIB + P - 1, 24 * MIB])
