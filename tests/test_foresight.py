@@ -10,6 +10,7 @@ from operations_for_tests import Mounted, mounted
 from stores.memory_store import MemoryStore
 
 from modelfs import foresight
+from modelfs.errors import ModelfsError
 from modelfs.foresight import HEAD_BYTES, SMALL_BYTES, TOGETHER_BYTES, TOGETHER_MOST
 
 PLENTY = 2**26
@@ -118,7 +119,13 @@ async def test_a_config_that_selects_nothing_or_cannot_be_read_starts_no_harm(co
 
 
 async def test_only_a_models_own_config_announces_it() -> None:
-    files = {"config.pbtxt": b"", "m/1/config.pbtxt": b"", "m/1/1/x": 10, "m/config.pbtxt.bak": b"", "1/x": 10}
+    files: dict[str, bytes | int] = {
+        "config.pbtxt": b"",
+        "m/1/config.pbtxt": b"",
+        "m/1/1/x": 10,
+        "m/config.pbtxt.bak": b"",
+        "1/x": 10,
+    }
     async with mounted(filled(files), foreseen_bytes=PLENTY) as mount:
         for path in ("m/1/config.pbtxt", "m/config.pbtxt.bak"):
             await open_only(mount, path)
@@ -145,7 +152,7 @@ async def test_a_store_that_fails_is_told_to_who_reads_and_not_to_the_guess() ->
 
         def fail(kind: str, _info: object) -> None:
             if kind == "read":
-                raise foresight.ModelfsError("away")
+                raise ModelfsError("away")
 
         store.fail = fail
         await open_only(mount, "m/config.pbtxt")
