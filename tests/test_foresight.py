@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 import trio
@@ -11,13 +10,13 @@ from operations_for_tests import Mounted, mounted
 from stores.memory_store import MemoryStore
 
 from modelfs import foresight
-from modelfs.errors import StoreUnavailableError
+from modelfs.errors import ModelfsError
 from modelfs.foresight import HEAD_BYTES, SMALL_BYTES, TOGETHER_BYTES, TOGETHER_MOST
 
 PLENTY = 2**26
 
 
-def filled(objects: Mapping[str, Any]) -> MemoryStore:
+def filled(objects: Mapping[str, bytes | int]) -> MemoryStore:
     """Return a store of objects with these bytes, or so many zeros."""
     store = MemoryStore()
     for key, data in objects.items():
@@ -105,7 +104,7 @@ async def test_r24_each_version_that_the_policy_names_is_fetched() -> None:
 
 
 async def test_what_one_config_starts_is_bounded() -> None:
-    files: dict[str, bytes | int] = {f"m/1/{number}": 2**20 for number in range(20)}
+    files = {f"m/1/{number}": 2**20 for number in range(20)}
     async with mounted(filled({**files, "m/config.pbtxt": b"x"}), foreseen_bytes=3 * 2**20) as mount:
         await open_only(mount, "m/config.pbtxt")
         assert (await settled(mount)).total() <= 3 * 2**20 + 1
@@ -120,7 +119,13 @@ async def test_a_config_that_selects_nothing_or_cannot_be_read_starts_no_harm(co
 
 
 async def test_only_a_models_own_config_announces_it() -> None:
-    files = {"config.pbtxt": b"", "m/1/config.pbtxt": b"", "m/1/1/x": 10, "m/config.pbtxt.bak": b"", "1/x": 10}
+    files: dict[str, bytes | int] = {
+        "config.pbtxt": b"",
+        "m/1/config.pbtxt": b"",
+        "m/1/1/x": 10,
+        "m/config.pbtxt.bak": b"",
+        "1/x": 10,
+    }
     async with mounted(filled(files), foreseen_bytes=PLENTY) as mount:
         for path in ("m/1/config.pbtxt", "m/config.pbtxt.bak"):
             await open_only(mount, path)
@@ -147,7 +152,7 @@ async def test_a_store_that_fails_is_told_to_who_reads_and_not_to_the_guess() ->
 
         def fail(kind: str, _info: object) -> None:
             if kind == "read":
-                raise StoreUnavailableError("away")
+                raise ModelfsError("away")
 
         store.fail = fail
         await open_only(mount, "m/config.pbtxt")
