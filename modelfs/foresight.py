@@ -37,7 +37,11 @@ _FOLDERS_MOST = 16
 
 
 class Foresight:
-    """Guesses for one mount. ``budget_bytes`` bounds what one config starts."""
+    """Guesses for one mount. ``budget_bytes`` bounds what one config starts, and twice as much what all of them do.
+
+    What nobody has read yet is evicted for no prefetch: with the memory full of what was announced, a reader was left
+    without read-ahead, and got 58 MB/s of 618 (simulated).
+    """
 
     def __init__(self, view: View, cache: BlockCache, *, nursery: trio.Nursery, budget_bytes: int) -> None:
         self._view = view
@@ -104,8 +108,10 @@ class Foresight:
         for version in selected(text, folder.children):
             node = folder.children[version]
             for info in _files(node, _LEVELS_MOST) if isinstance(node, Directory) else []:
-                left_bytes -= min(info.size, HEAD_BYTES)
-                if left_bytes < 0 or not self._prefetch(info, HEAD_BYTES):
+                head_bytes = min(info.size, HEAD_BYTES)
+                left_bytes -= head_bytes
+                used_bytes = self._cache.statistics().used_bytes + head_bytes
+                if left_bytes < 0 or used_bytes > 2 * self._budget_bytes or not self._prefetch(info, HEAD_BYTES):
                     return
 
     async def _text(self, config: ObjectInfo) -> str:

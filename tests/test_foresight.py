@@ -110,6 +110,18 @@ async def test_what_one_config_starts_is_bounded() -> None:
         assert (await settled(mount)).total() <= 3 * 2**20 + 1
 
 
+async def test_what_many_configs_announce_leaves_half_the_memory_to_those_who_read() -> None:
+    """What nobody has read yet is evicted for no prefetch, so a reader's window would shrink to nothing."""
+    models = {f"m{number}/1/x": 2 * HEAD_BYTES for number in range(12)}
+    configs = {f"m{number}/config.pbtxt": b"x" for number in range(12)}
+    async with mounted(filled({**models, **configs}), foreseen_bytes=2 * HEAD_BYTES, budget_bytes=2**26) as mount:
+        for path in configs:
+            await open_only(mount, path)
+        asked = await settled(mount)
+        assert 3 * HEAD_BYTES <= asked.total() <= 4 * HEAD_BYTES + len(configs)
+        assert mount.cache.prefetch(mount.store.put("other", bytes(2**24)), range(128), 64)
+
+
 @pytest.mark.parametrize("config", [b"", b"\xff\xfe\x00", b"version_policy { specific { versions: [7] } }", 2**20 + 1])
 async def test_a_config_that_selects_nothing_or_cannot_be_read_starts_no_harm(config: bytes | int) -> None:
     async with mounted(filled({"m/1/x": 10, "m/config.pbtxt": config}), foreseen_bytes=PLENTY) as mount:
