@@ -154,15 +154,21 @@ class BlockCache:
         return extent
 
     async def read(
-        self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None
+        self,
+        info: ObjectInfo,
+        index: int,
+        unit: int,
+        on_landed: Landed | None = None,
+        *,
+        since_s: float | None = None,
     ) -> tuple[memoryview, int]:
         """Return a landed extent's bytes that hold block ``index``, and the file offset they begin at.
 
         As ``start``, but waits for room and for the bytes. The view stays valid, but its bytes are only counted in
         the budget until the caller's next await: copy or answer before. Raises what a fetch raised that began with this
-        read or later; the next read then tries again.
+        read (``since_s``, now where it is None) or later; the next read then tries again.
         """
-        began_s = trio.current_time()
+        began_s = trio.current_time() if since_s is None else since_s
         for _ in range(2):
             extent = await self._started(info, index, unit, on_landed)
             await self._wait(extent)

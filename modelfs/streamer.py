@@ -17,6 +17,8 @@ it since: a READ of it tells, and then what lies ahead of that is no longer coun
 
 from dataclasses import replace
 
+import trio
+
 from modelfs import pushing
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count, span
 from modelfs.cache import BlockCache, Extent
@@ -61,9 +63,12 @@ class Streamer:
         if stop <= offset:
             return b""
         self._is_open = True
+        began_s = trio.current_time()  # what is asked for below is of this read: who failed it is not asked twice
         advice = self._advise(offset, stop)
         self._ask_early(offset, stop, advice)
-        view, base = await self._cache.read(self.info, offset // BLOCK_BYTES, advice.unit, self._landed)
+        view, base = await self._cache.read(
+            self.info, offset // BLOCK_BYTES, advice.unit, self._landed, since_s=began_s
+        )
         if stop <= base + len(view):
             return self._take(view, base, offset, stop)
         copied = bytearray(stop - offset)
@@ -74,7 +79,9 @@ class Streamer:
             position = upto
             if position == stop:
                 return memoryview(copied)
-            view, base = await self._cache.read(self.info, position // BLOCK_BYTES, advice.unit, self._landed)
+            view, base = await self._cache.read(
+                self.info, position // BLOCK_BYTES, advice.unit, self._landed, since_s=began_s
+            )
 
     def close(self) -> None:
         """Tell the cache that nobody has the file open."""
