@@ -95,10 +95,14 @@ def test_a_second_pass_is_the_kernels_alone(store: FaultServer, url: str, tmp_pa
         path = mount.path / "m" / "1" / "x"
         assert subprocess.run(["cmp", path, source], timeout=PATIENCE_S, check=False).returncode == 0
         assert pushed(mount) > 0
-        reads, sent_before = mount.figures()["reads"], sent(store, "m/1/x")
-        assert subprocess.run(["cmp", path, source], timeout=PATIENCE_S, check=False).returncode == 0
-        assert mount.figures()["reads"] == reads
-        assert sent(store, "m/1/x") == sent_before
+        for _ in range(4):  # the machine may be short of memory, or somebody drops its caches
+            assert store.wait_until_idle()
+            reads, sent_before = mount.figures()["reads"], sent(store, "m/1/x")
+            assert subprocess.run(["cmp", path, source], timeout=PATIENCE_S, check=False).returncode == 0
+            if (mount.figures()["reads"], sent(store, "m/1/x")) == (reads, sent_before):
+                break
+        else:
+            pytest.fail("each pass asked the daemon again")
 
 
 def test_a_reader_that_stops_stops_the_download(store: FaultServer, url: str, tmp_path: Path) -> None:
