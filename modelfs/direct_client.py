@@ -90,12 +90,16 @@ class DirectClient:
     def _body(self, response: http.client.HTTPResponse, length: int, what: str) -> Answer:
         if response.status not in _SUCCESS:
             return Answer(response.status, response.headers, memoryview(response.read(_ERROR_BYTES)))
-        if response.length != length:  # None where the answer does not say
-            said = "does not say how long it is" if response.length is None else f"has {response.length} bytes"
-            raise CorruptAnswerError(f"{what}: the answer {said}, and {length} were asked for")
+        if response.length is not None and response.length != length:
+            raise CorruptAnswerError(f"{what}: the answer has {response.length} bytes, and {length} were asked for")
         body = self._buffers.take(length)
-        if response.readinto(body) < length:  # a buffered reader's: all, or the end of the connection
+        filled = 0
+        while filled < length and (received := response.readinto(body[filled:])):  # once, but for chunks
+            filled += received
+        if filled < length:
             raise CorruptAnswerError(f"{what}: the store's answer is shorter than it said")
+        if response.read(1):  # of chunks, and of what ends with its connection
+            raise CorruptAnswerError(f"{what}: the store's answer is longer than what was asked for")
         return Answer(response.status, response.headers, body.toreadonly())
 
     def _take(self) -> http.client.HTTPConnection:

@@ -89,6 +89,37 @@ def test_an_answer_after_which_the_store_closes_the_connection_is_read_whole(hea
         assert script.connections == 2
 
 
+def _chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:
+    pieces = [body[start : start + 70_001] for start in range(0, len(body), 70_001)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return b"HTTP/1.1 206 Partial Content\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + end
+
+
+def test_an_answer_in_chunks_is_read_whole_and_its_connection_used_again() -> None:
+    with _client(_chunked(BODY), _chunked(BODY)) as (client, script):
+        assert _get(client) == BODY
+        assert _get(client) == BODY
+        assert script.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _chunked(BODY + b"x"),
+        _chunked(BODY[1:]),
+        _chunked(BODY[1:], end=b"zz\r\n"),
+        b"HTTP/1.0 206 Partial Content\r\n\r\n" + BODY[1:],
+        b"HTTP/1.0 206 Partial Content\r\n\r\n" + BODY + b"x",
+    ],
+    ids=["chunks-too-long", "chunks-too-short", "chunks-broken", "too-short", "too-long"],
+)
+def test_an_answer_without_a_length_is_held_to_what_was_asked_for(answer: bytes) -> None:
+    with _client(answer, PARTIAL + b"\r\n" + BODY) as (client, _):
+        with pytest.raises(CorruptAnswerError):
+            _get(client)
+        assert _get(client) == BODY
+
+
 def test_a_connection_is_used_again() -> None:
     answer = PARTIAL + b"\r\n" + BODY
     with _client(answer, b"HTTP/1.1 503 Slow Down\r\nContent-Length: 4\r\n\r\nslow", answer) as (client, script):
