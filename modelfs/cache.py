@@ -24,7 +24,8 @@ import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.connections import Connections, Ticket
-from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
+from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.extents import Extent, Landed, checked
 
 log = logging.getLogger(__name__)
 
@@ -40,50 +41,6 @@ UNREAD_STALE_S = 30.0
 
 UNITS_IN_BUDGET = 16
 """A budget of 64 MiB is read ahead by 12 fetches of 4 MiB rather than by 6 of 8: the first bytes come sooner."""
-
-
-class Extent:
-    """A run of blocks of one object version that one request brings."""
-
-    __slots__ = (
-        "began_s",
-        "data",
-        "error",
-        "info",
-        "is_abandoned",
-        "landed",
-        "landed_at_s",
-        "length",
-        "loading",
-        "offset",
-        "on_landed",
-        "ticket",
-        "waiters",
-    )
-
-    def __init__(self, info: ObjectInfo, blocks: range, on_landed: "Landed | None" = None) -> None:
-        self.info = info
-        self.offset = blocks.start * BLOCK_BYTES
-        self.length = min(blocks.stop * BLOCK_BYTES, info.size) - self.offset
-        self.on_landed = on_landed
-        self.loading = trio.CancelScope()
-        self.began_s = 0.0  # of trio's clock
-        self.ticket: Ticket | None = None  # while it is on its way
-        self.data: memoryview | None = None
-        self.error: ModelfsError | None = None
-        self.landed = trio.Event()
-        self.landed_at_s = 0.0  # of trio's clock
-        self.waiters = 0
-        self.is_abandoned = False  # nobody has the file open, and it has not landed yet
-
-    @property
-    def blocks(self) -> range:
-        """The indexes of its blocks."""
-        return range(self.offset // BLOCK_BYTES, block_count(self.offset + self.length, block_bytes=BLOCK_BYTES))
-
-
-Landed = Callable[[Extent], None]
-"""Told of an extent whose bytes have come, after those who wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +333,7 @@ class BlockCache:
         self._fetches += 1
         try:
             with extent.loading:
-                data = _checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
+                data = checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
                 self._land(extent, data)
         except ModelfsError as error:
             extent.error = error
@@ -402,10 +359,3 @@ class BlockCache:
         queue = self._read if extent.is_abandoned else self._unread
         queue[extent] = None
         self._room.unpark_all()
-
-
-def _checked(extent: Extent, data: memoryview) -> memoryview:
-    """Return ``data`` if it is as long as was asked. An engine's duty, but a reader of less would never end."""
-    if len(data) != extent.length:
-        raise CorruptAnswerError(f"{extent.info.key!r}: {len(data)} bytes came instead of {extent.length}")
-    return data

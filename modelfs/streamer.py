@@ -21,7 +21,8 @@ import trio
 
 from modelfs import pushing
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count, span
-from modelfs.cache import BlockCache, Extent
+from modelfs.cache import BlockCache
+from modelfs.extents import Extent
 from modelfs.push import Pusher
 from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead
 

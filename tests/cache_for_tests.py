@@ -8,8 +8,9 @@ import trio.testing
 from cache_invariants import check_cache, check_cache_at_rest
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
-from modelfs.cache import BlockCache, Landed
+from modelfs.cache import BlockCache
 from modelfs.connections import Connections, Ticket
+from modelfs.extents import Landed
 
 B = BLOCK_BYTES
 PATIENCE_S = 10_000  # of virtual time

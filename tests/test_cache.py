@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.blocks import ObjectInfo, block_count
-from modelfs.cache import UNREAD_STALE_S, BlockCache, Extent
+from modelfs.cache import UNREAD_STALE_S, BlockCache
 from modelfs.connections import Connections
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
+from modelfs.extents import Extent
 
 
 def test_concurrent_readers_share_one_load() -> None:

@@ -41,6 +41,7 @@ ROWS = (
     ("opening",),
     # what is read, and what is shown
     ("connections", "memory_limit"),
+    ("extents",),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
     ("streamer",),
