@@ -1,5 +1,6 @@
 """BlockCache: one load for each block, an exact budget, no lost reader."""
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ class Lab(NamedTuple):
     nursery: trio.Nursery
 
 
-def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16) -> None:
+def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16, deadline_s: float = math.inf) -> None:
     """Run ``body`` within bounded virtual time, and check that it leaves no waiter and no debt behind."""
 
     async def main() -> None:
@@ -67,6 +68,7 @@ def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16) -> N
                     fetch=source.fetch,
                     connections=Connections(most=1000),
                     nursery=loads,
+                    deadline_s=deadline_s,
                 )
                 async with trio.open_nursery() as nursery:
                     await body(Lab(cache, source, nursery))
@@ -152,6 +154,18 @@ def test_a_reader_does_not_inherit_the_failure_of_a_prefetch_that_began_before_i
         await check_read(lab.cache, info(), 0, 4)
 
     run(body)
+
+
+def test_a_read_that_has_waited_for_most_of_the_deadline_is_not_begun_anew() -> None:
+    async def body(lab: Lab) -> None:
+        lab.source.fails += [StoreUnavailableError("away")] * 2
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(0.1)
+        with pytest.raises(StoreUnavailableError):
+            await lab.cache.read(info(), 0, 4)
+        assert len(lab.source.asked) == 1
+
+    run(body, deadline_s=1.0)
 
 
 def test_nothing_is_dropped_as_idle_while_a_reader_waits() -> None:
