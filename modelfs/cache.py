@@ -24,7 +24,7 @@ import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.connections import Connections, Ticket
-from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
+from modelfs.errors import PASSING, CorruptAnswerError, ModelfsError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -166,11 +166,8 @@ class BlockCache:
         for _ in range(2):
             extent = await self._started(info, index, unit, on_landed)
             await self._wait(extent)
-            if (
-                extent.error is None
-                or extent.began_s >= began_s
-                or trio.current_time() - began_s > self._deadline_s / 2
-            ):
+            is_tried = extent.began_s >= began_s or trio.current_time() - began_s > self._deadline_s / 2
+            if is_tried or not isinstance(extent.error, PASSING):
                 break  # else it was a prefetch that had used up most of its time before we came: ours begins now
         if extent.error is not None:
             raise type(extent.error)(str(extent.error)) from extent.error
@@ -234,7 +231,7 @@ class BlockCache:
         return True
 
     def drop_idle(self) -> None:
-        """Drop all that has landed: the kernel has it, or nobody came. But nothing while a reader waits: it comes next."""
+        """Drop all that has landed: the kernel has it, or nobody came. Nothing while a reader waits: it comes next."""
         if len(self._room) or any(extent.waiters for extent in self._loading):
             return
         for extent in [each for queue in (self._read, self._unread) for each in queue if not each.waiters]:
