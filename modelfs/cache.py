@@ -24,7 +24,7 @@ import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.connections import Connections, Ticket
-from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.errors import PASSING, ModelfsError, StoreUnavailableError
 from modelfs.extents import Extent, Landed, checked
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class BlockCache:
         extent = self._begin(info, range(index, index + unit), on_landed, is_prefetch=False)
         if extent is None:
             # the least that will do: a small budget must not keep a reader out
-            extent = self._begin(info, range(index, index + 1), on_landed, is_prefetch=False)
+            return self._begin(info, range(index, index + 1), on_landed, is_prefetch=False)
         return extent
 
     async def read(
@@ -123,18 +123,19 @@ class BlockCache:
 
         As ``start``, but waits for room and for the bytes. The view stays valid, but its bytes are only counted in
         the budget until the caller's next await: copy or answer before. Raises what a fetch raised that began with this
-        read (``since_s``, now where it is None) or later; the next read then tries again.
+        read (``since_s``, now where it is None) or later, or was tried for half the deadline since; the next read then
+        tries again.
         """
         began_s = trio.current_time() if since_s is None else since_s
         for _ in range(2):
             extent = await self._started(info, index, unit, on_landed)
             await self._wait(extent)
-            if extent.error is None or extent.began_s >= began_s:
-                break  # else it was a prefetch that had used up its time before we came: ours begins now
+            is_tried = extent.began_s >= began_s or trio.current_time() - began_s > self._deadline_s / 2
+            if is_tried or not isinstance(extent.error, PASSING):
+                break  # else it was a prefetch that had used up most of its time before we came: ours begins now
         if extent.error is not None:
             raise type(extent.error)(str(extent.error)) from extent.error
-        if extent.data is None:  # evicted cannot be: it had a waiter
-            raise AssertionError(f"an extent landed without data: {extent.info.key!r}")
+        assert extent.data is not None  # noqa: S101  it had a waiter, so it was not evicted
         return extent.data, extent.offset
 
     async def _wait(self, extent: Extent) -> None:
@@ -199,10 +200,7 @@ class BlockCache:
         return True
 
     def drop_idle(self) -> None:
-        """Drop all that has landed, if nobody waits for anything: the kernel has it, or nobody came.
-
-        A reader that waits for a slow store finishes nothing for a while, and wants next what has come meanwhile.
-        """
+        """Drop all that has landed: the kernel has it, or nobody came. Nothing while a reader waits: it comes next."""
         if len(self._room) or any(extent.waiters for extent in self._loading):
             return
         for extent in [each for queue in (self._read, self._unread) for each in queue if not each.waiters]:
@@ -275,9 +273,9 @@ class BlockCache:
         while stop < last and (identity, stop) not in self._table:
             stop += 1
         extent = Extent(info, range(wanted.start, stop), on_landed)
-        extent.began_s = trio.current_time()
         if not self._make_room(extent.length, is_prefetch=is_prefetch):
             return None
+        extent.began_s = trio.current_time()
         self._used_bytes += extent.length
         self._peak_bytes = max(self._peak_bytes, self._used_bytes)
         for index in extent.blocks:
@@ -356,6 +354,5 @@ class BlockCache:
         if (ticket := extent.ticket) is not None:
             self._connections.pace.land(extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside)
         self._fetched_bytes += extent.length
-        queue = self._read if extent.is_abandoned else self._unread
-        queue[extent] = None
+        (self._read if extent.is_abandoned else self._unread)[extent] = None
         self._room.unpark_all()

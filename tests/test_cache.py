@@ -91,6 +91,18 @@ def test_a_reader_does_not_inherit_the_failure_of_a_prefetch_that_began_before_i
     run(body)
 
 
+def test_a_read_that_has_waited_for_most_of_the_deadline_is_not_begun_anew() -> None:
+    async def body(lab: Lab) -> None:
+        lab.source.fails += [StoreUnavailableError("away")] * 2
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(0.1)
+        with pytest.raises(StoreUnavailableError):
+            await lab.cache.read(info(), 0, 4)
+        assert len(lab.source.asked) == 1
+
+    run(body, deadline_s=1.0)
+
+
 def test_nothing_is_dropped_as_idle_while_a_reader_waits() -> None:
     async def body(lab: Lab) -> None:
         assert lab.cache.prefetch(info(), range(4), 4)
