@@ -13,7 +13,7 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "version_policy", "buffers", "unpinned_times"),
+    ("errors", "blocks", "answers", "pace", "given", "version_policy", "buffers", "unpinned_times"),
     ("location", "tree", "gate", "readahead", "pushing"),
     # what is set, and who we are to a store
     ("config_values",),
