@@ -61,6 +61,8 @@ class Pace:
         """Take note of ``length`` bytes, asked for at ``began_s`` as one of ``alongside`` requests, and arrived now."""
         took_s = max(now_s - began_s, 1e-6)
         if length <= SMALL_BYTES:
+            if not self._connection_rate and length > SMALL_BYTES // 2:
+                self._connection_rate = length / took_s  # too low by the distance, but soon put right
             if took_s > FAR_S and not self._is_far and not self._best_rate:
                 self._is_far = True
                 self._change(max(self.limit, min(FIRST_FAR, self._most)), now_s)

@@ -154,3 +154,9 @@ def test_whatever_lands_the_limit_stays_in_its_bounds(
         pace.land(length, began_s=now_s - took_s, now_s=now_s, alongside=alongside)
         assert 1 <= pace.limit <= max(1, most)
         assert pace.unit_bytes_max >= 0
+
+
+def test_the_first_megabyte_of_a_slow_link_keeps_the_next_fetches_small() -> None:
+    pace = Pace(least=2, most=24)
+    pace.land(MIB, began_s=0.0, now_s=4.0, alongside=1)
+    assert pace.unit_bytes_max <= MIB
