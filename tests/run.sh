@@ -19,14 +19,18 @@ check types .venv/bin/mypy
 if (($#)); then
     check tests .venv/bin/pytest "$@"
 else
-    # the tests with the real Triton wait for most of their minutes: beside the others they cost next to nothing
-    printf '\n== tests with the real Triton, beside the others; what they say follows below\n'
-    triton_log=$(mktemp)
-    .venv/bin/pytest -p no:cacheprovider tests/triton </dev/null >"$triton_log" 2>&1 &
+    # what waits most of its minutes (for Triton, for mounts, for containers) runs beside what computes
+    printf '\n== tests with the real Triton and on real mounts, beside the others; what they say follows below\n'
+    logs=$(mktemp -d)
+    .venv/bin/pytest -p no:cacheprovider tests/triton </dev/null >"$logs/triton" 2>&1 &
     triton=$!
-    trap 'kill "$triton" 2>/dev/null; rm -f "$triton_log"' EXIT
-    check tests .venv/bin/pytest --ignore=tests/triton
-    check "tests with the real Triton" bash -c "tail --pid=$triton -f -n +1 '$triton_log'"
+    .venv/bin/pytest -p no:cacheprovider tests/container tests/mount </dev/null >"$logs/mounts" 2>&1 &
+    mounts=$!
+    trap 'kill "$triton" "$mounts" 2>/dev/null; rm -rf "$logs"' EXIT
+    check tests .venv/bin/pytest --ignore=tests/triton --ignore=tests/container --ignore=tests/mount
+    check "tests on real mounts and in containers" bash -c "tail --pid=$mounts -f -n +1 '$logs/mounts'"
+    wait "$mounts" || failed+=("tests on real mounts and in containers")
+    check "tests with the real Triton" bash -c "tail --pid=$triton -f -n +1 '$logs/triton'"
     wait "$triton" || failed+=("tests with the real Triton")
 fi
 
