@@ -312,6 +312,8 @@ def main() -> None:
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
+    # before a store's library reads it; /proc/PID/environ shows only what a process was started with
+    os.environ.update(plan.pop("environment", {}))
     config = plan["config"]
     logs.configure(level=config["log_level"], form=config["log_format"], mountpoint=logs.shared_by(plan))
     status = 1
