@@ -1,48 +1,35 @@
 """``modelfs check``: everything that a mount needs, tried one after another, each told in one line.
 
 Law: nothing is mounted and nothing is written. A line never holds a secret. What is tried is what a mount would do,
-through the same functions; what failed hides nothing of what can still be tried.
+through the same functions; what failed hides nothing of what can still be tried. The store of a living mount is tried
+by its worker, whose credentials count there and not ours.
 """
 
 import os
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import trio
 
 from modelfs import location as locations
-from modelfs import mounting, mounts, runtime
-from modelfs.blocks import ObjectInfo
+from modelfs import mounting, mounts, runtime, trial
 from modelfs.config import Config
 from modelfs.errors import ModelfsError
 from modelfs.location import Location
 from modelfs.opening import open_configured
-from modelfs.store import Facts, RetryPolicy, Store, Telling, in_thread_with_retries, list_everything
-
-Verdict = Literal["good", "doubtful", "bad", "known"]
-"""What a line is: as it must be, worth a look, in the way of a mount, or simply a fact."""
+from modelfs.sources import Entry
+from modelfs.store import Facts, RetryPolicy, Store, list_everything
+from modelfs.trial import Line
 
 _READ_BYTES = 16 * 1024 * 1024
 """What one large request of a stream brings, twice: enough to see past the start of a connection."""
 
-_SOON_S = 24 * 3600.0
-_DAY_S = 86_400
-_EMPTY = "the mount will be empty; is the path right?"
 _THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One finding: ``topic`` in a word or two, ``text`` in a sentence."""
-
-    topic: str
-    verdict: Verdict
-    text: str
+_MOUNTPOINT = "/mnt/models"
+_HIDDEN = "?***"
 
 
 def exit_status(lines: Sequence[Line]) -> int:
@@ -51,28 +38,74 @@ def exit_status(lines: Sequence[Line]) -> int:
     return 2 if "bad" in verdicts else 1 if "doubtful" in verdicts else 0
 
 
-def check(target: str, config: Config) -> list[Line]:
-    """Check a mount point of modelfs, or else a URL. Raises UsageError for what is neither."""
-    entry = mounting.mounted_at(os.path.abspath(target)) if target.startswith("/") else None  # noqa: PTH100  no I/O
-    if entry is not None and entry.fstype == mounting.FSTYPE:
-        return check_mount(entry.mountpoint, config)
-    return check_url(locations.parse(target), config)
+def check(target: str, config: Config, *, given: Sequence[str] = (), entries: Sequence[Entry] = ()) -> list[Line]:
+    """Check a mount point of modelfs, or else a URL. Raises UsageError for what is neither.
+
+    ``given`` are the flags that a mount would be given too; ``entries`` those of the configuration file.
+    """
+    if "://" in target:
+        return check_url(locations.parse(target), config, given)
+    path = mounting.resolve_mount_point(target)
+    mounted = mounting.mounted_at(path)
+    if mounted is not None and mounted.fstype == mounting.FSTYPE:
+        return check_mount(path, config)
+    if path in mounts.recorded(runtime.runtime_root(config.runtime_dir)):
+        return check_mount(path, config)
+    entry = next((each for each in entries if mounting.resolve_mount_point(each.mountpoint) == path), None)
+    if entry is not None:
+        return _check_entry(entry, path)
+    lines = check_url(locations.parse(target), config, given)
+    return [_empty(path), *lines] if mounted is None and _is_empty(path) else lines
 
 
-def check_url(location: Location, config: Config) -> list[Line]:
+def _check_entry(entry: Entry, path: str) -> list[Line]:
+    """Try what an entry of ``[[mounts]]`` that is not mounted needs."""
+    command = f"modelfs mount {shlex.quote(path)}"
+    unmounted = f"{entry.name} is to be mounted at {path}, and nothing is: mount it with '{command}'"
+    tried = check_url(locations.parse(entry.url), entry.config)
+    rest = [line for line in tried if line.topic != "commands"]
+    return [Line("mount", "bad", unmounted), *rest, Line("commands", "known", f"{command} && {_triton(path)}")]
+
+
+def _empty(path: str) -> Line:
+    text = f"nothing is mounted at {path}, an empty directory: if it is a mount point, mount a repository there first"
+    return Line("mount", "doubtful", text)
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return not os.listdir(path)  # noqa: PTH208  a path that is a string
+    except OSError:
+        return False
+
+
+def check_url(location: Location, config: Config, given: Sequence[str] = ()) -> list[Line]:
     """Try what a mount of ``location`` would do."""
-    lines = [Line("location", "good", _understood(location))]
+    lines = [trial.understood(location)]
     trio.run(_check_store, location, config, lines)
     lines.extend(_check_machine(config))
-    url = shlex.quote(location.display)
-    flags = ""
     if location.scheme == "other":
-        flags = " --engine fsspec --allow-unpinned"
         lines.append(
             Line("versions", "doubtful", "not pinned: a file replaced while it is read may give bytes of both")
         )
-    lines.append(Line("commands", "known", f"modelfs mount {url} /mnt/models{flags} && {_triton('/mnt/models')}"))
+    lines.append(Line("commands", "known", _commands(location, given)))
     return lines
+
+
+def _commands(location: Location, given: Sequence[str]) -> str:
+    """Return what mounts ``location`` as it was checked, and serves it."""
+    url, flags, remark = location.display, list(given), ""
+    if location.scheme == "as" and url.endswith(_HIDDEN):
+        url = url.removesuffix(_HIDDEN)
+        if "--sas-file" not in flags:
+            flags += ["--sas-file", "FILE"]
+            remark = ", where FILE holds what stands behind the '?' of the URL"
+    elif "***" in url:
+        remark = ", with the URL as it was given in the place of ***"
+    if location.scheme == "other":
+        flags += [] if "--engine" in flags else ["--engine", "fsspec"]
+        flags += [] if "--allow-unpinned" in flags else ["--allow-unpinned"]
+    return f"{shlex.join(['modelfs', 'mount', url, _MOUNTPOINT, *flags])} && {_triton(_MOUNTPOINT)}{remark}"
 
 
 async def _check_store(location: Location, config: Config, lines: list[Line]) -> None:
@@ -80,10 +113,10 @@ async def _check_store(location: Location, config: Config, lines: list[Line]) ->
         store = await open_configured(location, config)
         facts = await _facts(store)
     except ModelfsError as error:
-        lines.append(Line("credentials", "bad", str(error)))
+        lines.append(Line(await _topic(location, config), "bad", str(error)))
         return
     if facts is not None:
-        lines.extend(_credentials(facts))
+        lines.extend(trial.credentials(facts))
     policy = RetryPolicy(deadline_s=config.mount_timeout_s)
     pages = 0
 
@@ -98,73 +131,25 @@ async def _check_store(location: Location, config: Config, lines: list[Line]) ->
     except ModelfsError as error:
         lines.append(Line("list", "bad", str(error)))
         return
-    lines.append(_listed(objects, took_s))
-    if location.scheme != "file":
-        lines.append(_cost(None if location.scheme == "other" else pages, config))
+    lines.append(trial.listed(objects, took_s))
+    lines.extend(trial.cost(location, pages, config.refresh_s))
     if facts is not None:
-        facts = await _facts(store) or facts  # the region may be the listing's
-        where = f" in region {facts.region}" if facts.region else ""
-        lines.append(Line("endpoint", "good", f"{facts.endpoint} answers{where}"))
-        if facts.engine:
-            lines.append(Line("engine", "known", f"{facts.engine} fetches the bytes"))
-    lines.append(await _read(store, objects, policy))
+        lines.extend(trial.answering(await _facts(store) or facts))  # the region may be the listing's
+    largest = max(objects, key=lambda info: info.size, default=None)
+    lines.append(await trial.read(store, largest, policy, most_bytes=_READ_BYTES))
 
 
 async def _facts(store: Store) -> Facts | None:
-    return await trio.to_thread.run_sync(store.facts) if isinstance(store, Telling) else None
+    return await trio.to_thread.run_sync(trial.known_facts, store)
 
 
-def _credentials(facts: Facts) -> list[Line]:
-    lines = [Line("credentials", "good", facts.identity)]
-    if facts.expires_at_s is not None:
-        left_s = facts.expires_at_s - time.time()
-        when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(facts.expires_at_s))
-        verdict: Verdict = "bad" if left_s <= 0 else "doubtful" if left_s < _SOON_S and not facts.renews else "good"
-        lines.append(
-            Line(
-                "expiry",
-                verdict,
-                f"{'expired' if left_s <= 0 else 'valid until'} {when}{', then renewed' * facts.renews}",
-            )
-        )
-    return lines
-
-
-def _listed(objects: Sequence[ObjectInfo], took_s: float) -> Line:
-    size = sum(info.size for info in objects)
-    found = f"{len(objects)} objects, {size / 1e9:.2f} GB, in {took_s:.2f} s"
-    return Line("list", "good", found) if objects else Line("list", "doubtful", f"{found}: {_EMPTY}")
-
-
-def _cost(pages: int | None, config: Config) -> Line:
-    """Tell what refreshing asks of a store. ``pages`` is None where a page is no request, nor any known number."""
-    daily = "a request for each folder, and over HTTP for each file"
-    if pages is not None:
-        daily = f"{round(pages * _DAY_S / config.refresh_s)} LIST requests a day ({pages} for each listing)"
-    return Line("cost", "known", f"{daily}, at a refresh every {config.refresh_s:g} s (--refresh)")
-
-
-async def _read(store: Store, objects: Sequence[ObjectInfo], policy: RetryPolicy) -> Line:
-    """Read one byte, which is a round trip, then a piece of the largest object, which is what a connection brings."""
-    largest = max(objects, key=lambda info: info.size, default=None)
-    if largest is None or not largest.size:
-        return Line("read", "doubtful", "there is no object with content to read")
-
-    async def timed(length: int) -> float:
-        request = partial(store.read, largest, 0, length)
-        began_s = time.monotonic()
-        limiter = trio.CapacityLimiter(1)
-        await in_thread_with_retries(request, what=f"read {largest.key!r}", policy=policy, limiter=limiter)
-        return time.monotonic() - began_s
-
+async def _topic(location: Location, config: Config) -> str:
+    """Return what is wrong where a store cannot be opened: what opens without credentials, fails because of them."""
     try:
-        await timed(1)  # connects
-        trip_s = await timed(1)
-        length = min(_READ_BYTES, largest.size)
-        rate = length / max(await timed(length), 1e-6)
-    except ModelfsError as error:
-        return Line("read", "bad", str(error))
-    return Line("read", "good", f"{trip_s * 1000:.1f} ms for a byte, then {rate / 1e6:.0f} MB/s on one connection")
+        await open_configured(location, config.model_copy(update={"sign_requests": False, "sas_file": None}))
+    except ModelfsError:
+        return "settings"
+    return "credentials"
 
 
 def _check_machine(config: Config) -> list[Line]:
@@ -183,10 +168,9 @@ def _check_machine(config: Config) -> list[Line]:
 
 
 def check_mount(mountpoint: str, config: Config) -> list[Line]:
-    """Look at a living mount, or what is left of one."""
-    found = [
-        mount for mount in mounts.survey(runtime.runtime_root(config.runtime_dir)) if mount.mountpoint == mountpoint
-    ]
+    """Look at a living mount, or what is left of one, and have its worker try the store."""
+    root = runtime.runtime_root(config.runtime_dir)
+    found = [mount for mount in mounts.survey(root) if mount.mountpoint == mountpoint]
     if not found:
         return [Line("mount", "bad", f"nobody serves {mountpoint}: unmount it with 'modelfs unmount {mountpoint}'")]
     mount = found[0]
@@ -194,21 +178,35 @@ def check_mount(mountpoint: str, config: Config) -> list[Line]:
     words = mount.state + (f": {mount.reason}" if mount.reason else "")
     lines = [Line("mount", "good" if good else "bad", f"{mount.source} at {mountpoint} is {words}")]
     if mount.details:
+        lines.extend(_tried(runtime.folder_of(root, mountpoint)))
         lines.extend(_served(mount.details, config))
+    if good:
+        lines.append(Line("FUSE", "good", "the kernel's file operations are answered"))
     lines.append(_read_ahead(mountpoint))
     lines.append(Line("commands", "known", _triton(mountpoint)))
     return lines
 
 
+def _tried(folder: str) -> list[Line]:
+    try:
+        found = mounts.ask(folder, "check", timeout_s=trial.LIVING_S + 5)
+    except mounts.ControlError as error:
+        return [Line("store", "doubtful", f"its store was not tried: {error}")]
+    return [Line(**line) for line in found["lines"]]
+
+
 def _served(details: dict[str, Any], config: Config) -> list[Line]:
     listed = f"{details['files']} files, {details['bytes'] / 1e9:.2f} GB"
     age_s = max(0.0, time.time() - float(details["listed_at_s"]))
-    is_old = age_s > 4 * config.refresh_s + config.mount_timeout_s
-    shown = Line("list", "doubtful" if is_old else "good", f"{listed}, listed {age_s:.0f} s ago")
-    left_out = int(details["objects_not_shown"])
-    if not left_out:
-        return [shown]
-    return [shown, Line("names", "doubtful", f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why")]
+    is_old = age_s > 4 * float(details["refresh_s"]) + config.mount_timeout_s
+    lines = [Line("shown", "doubtful" if is_old else "good", f"{listed}, listed {age_s:.0f} s ago")]
+    if left_out := int(details["objects_not_shown"]):
+        hidden = f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why"
+        lines.append(Line("names", "doubtful", hidden))
+    reads = int(details["reads_failing"])
+    failing = f"{reads} reads fail, and are tried again: {details['read_error']}"
+    lines.append(Line("reads", "doubtful", failing) if reads else Line("reads", "good", "none fails now"))
+    return lines
 
 
 def _read_ahead(mountpoint: str) -> Line:
@@ -218,14 +216,6 @@ def _read_ahead(mountpoint: str) -> Line:
     except (OSError, ValueError):
         return Line("sysfs", "doubtful", "the kernel's read-ahead cannot be seen here")
     return Line("sysfs", "good", f"the kernel reads {kib} KiB ahead")
-
-
-def _understood(location: Location) -> str:
-    kinds = {"file": "a local folder", "s3": "S3", "gs": "Google Cloud Storage", "as": "Azure Blob Storage"}
-    kinds["other"] = f"what fsspec's driver for {location.protocol}:// makes of it"
-    return f"{location.display} is {kinds[location.scheme]}" + (
-        f", bucket {location.bucket}, prefix {location.prefix or '(all)'}" if location.bucket else ""
-    )
 
 
 def _triton(mountpoint: str) -> str:

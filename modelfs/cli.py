@@ -17,8 +17,8 @@ import typer
 
 from modelfs import __version__, sources
 from modelfs.cli_bench import bench
+from modelfs.cli_options import as_words, with_settings
 from modelfs.cli_options import load as _load
-from modelfs.cli_options import with_settings
 from modelfs.errors import ModelfsError, UsageError
 
 app = typer.Typer(
@@ -326,11 +326,16 @@ def check(
     from modelfs import check as checks  # noqa: PLC0415  only this command needs them
     from modelfs import show  # noqa: PLC0415  only when it is needed
 
-    settings = _load({**flags, "refresh_s": refresh, "runtime_dir": runtime_dir}, config)
+    flags |= {"refresh_s": refresh, "runtime_dir": runtime_dir}
+    settings = _load(flags, config)
     if not target:
         raise UsageError("nothing to check is given. Write 'modelfs check URL' or 'modelfs check MOUNTPOINT'.")
+    given = [*as_words(flags), *(["--config", config] if config else [])]
+    entries = []
+    if "://" not in target:
+        entries = sources.load_mounts(flags={**flags, "config": config}, environment=os.environ)
     with show.waiting(f"checking {target.partition('?')[0].rpartition('@')[2]}"):
-        lines = checks.check(target, settings)
+        lines = checks.check(target, settings, given=given, entries=entries)
     show.check(lines, as_json=as_json)
     raise typer.Exit(checks.exit_status(lines))
 

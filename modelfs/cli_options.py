@@ -45,6 +45,18 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     return inspect.Parameter(setting.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def as_words(flags: dict[str, Any]) -> list[str]:
+    """Return the flags that were given as they stand on a command line, in the order of the documentation."""
+    words: list[str] = []
+    for setting in settings():
+        value, flag = flags.get(setting.field), setting.option.flag
+        if value is not None and setting.is_switch:
+            words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+        elif value is not None:
+            words += [flag, str(value)]
+    return words
+
+
 def load(flags: dict[str, Any], config: str | None) -> Config:
     """Return the settings that the flags, the environment and the configuration file ``config`` make, with warnings.
 

@@ -7,7 +7,7 @@ folder of its user's alone. A client can neither stall the worker (time-out, bou
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,8 @@ import trio
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = dict[str, Any]
+Handler = Callable[[dict[str, Any]], Answer | Awaitable[Answer]]
 
 REQUEST_BYTES_MAX = 64 * 1024
 CLIENT_TIMEOUT_S = 10.0
@@ -30,8 +31,9 @@ async def serve(
 ) -> None:
     """Answer ``{"command": NAME, ...}`` on the socket ``path`` by ``handlers[NAME]`` until cancelled.
 
-    A handler gets the whole request, must not block, and returns what JSON can hold. The answer is that, with
-    ``"ok": true``; or ``{"ok": false, "error": ...}``. A socket that a crash left at ``path`` is replaced.
+    A handler gets the whole request, must not block, and returns what JSON can hold, or what can be awaited for that
+    within a bound of its own. The answer is that, with ``"ok": true``; or ``{"ok": false, "error": ...}``. A socket
+    that a crash left at ``path`` is replaced.
     """
     with suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108  a path that the supervisor gave as a string
@@ -64,10 +66,14 @@ class _Started(trio.TaskStatus[Any]):
 async def _answer_client(stream: trio.SocketStream, handlers: Mapping[str, Handler]) -> None:
     try:
         async with stream:
+            line = None
             with trio.move_on_after(CLIENT_TIMEOUT_S):
                 line = await _read_line(stream)
-                if line is not None:
-                    await stream.send_all(json.dumps(_answer(line, handlers)).encode() + b"\n")
+            if line is None:
+                return
+            answer = await _answer(line, handlers)
+            with trio.move_on_after(CLIENT_TIMEOUT_S):
+                await stream.send_all(json.dumps(answer).encode() + b"\n")
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return
 
@@ -82,7 +88,7 @@ async def _read_line(stream: trio.SocketStream) -> bytes | None:
     return bytes(data.partition(b"\n")[0])
 
 
-def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
+async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> Answer:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):  # the second: brackets, thousands deep
@@ -93,7 +99,8 @@ def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
     if handler is None:
         return {"ok": False, "error": f"no such command; there are {', '.join(sorted(handlers))}"}
     try:
-        return {**handler(request), "ok": True}
+        found = handler(request)
+        return {**(found if isinstance(found, dict) else await found), "ok": True}
     except Exception:  # a root: whatever a handler does, the mount goes on
         log.exception("unexpected error in control command=%s", request.get("command"))
         return {"ok": False, "error": "the worker met an unexpected error; its log tells more"}

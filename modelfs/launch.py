@@ -1,20 +1,22 @@
 """Starting mounts: the plan of each, and the supervisor that carries it out.
 
-Law: the plan holds the URL as it was written, which may be a secret (a SAS token): it goes through an anonymous file,
-never as an argument or on disk. In the background the caller learns how it went before it returns; what it
-interrupts leaves nothing.
+Law: the plan holds the URL as it was written, which may be a secret (a SAS token), and the environment, where keys
+stand: it goes through an anonymous file, never as an argument or on disk. What is started has in its own environment
+nothing but what it needs to start, since /proc shows that for as long as a process lives. In the background the caller
+learns how it went before it returns; what it interrupts leaves nothing.
 """
 
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -26,6 +28,12 @@ from modelfs.errors import ModelfsError, UsageError
 SUPERVISOR = ("-P", "-m", "modelfs.supervisor")
 PARENT = ("-P", "-m", "modelfs.parent")
 _STOPPING_S = 15.0
+_FOR_A_START = re.compile(
+    "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_[A-Z_]+|MALLOC_[A-Z_]+|GLIBC_TUNABLES|PYTHON[A-Z0-9_]*"
+    "|VIRTUAL_ENV|NOTIFY_SOCKET|MODELFS_(?!URL$)[A-Z_]+"
+)
+"""What the system's libraries and the interpreter read before a plan can be. A list of what may be a secret was
+rejected: whoever writes a manifest finds new names for keys, and credential_process knows them, not we."""
 
 
 class LaunchFailedError(ModelfsError):
@@ -59,6 +67,17 @@ def plan_mount(url: str, mountpoint: str, config: Config, *, foreground: bool) -
     }
 
 
+def divide(environment: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables that a process is started with, and those that only its worker gets, through the plan.
+
+    >>> divide({"HOME": "/root", "AWS_SECRET_ACCESS_KEY": "secret", "MODELFS_REFRESH": "5"})
+    ({'HOME': '/root', 'MODELFS_REFRESH': '5'}, {'AWS_SECRET_ACCESS_KEY': 'secret'})
+    """
+    for_a_start = {name: value for name, value in environment.items() if _FOR_A_START.fullmatch(name)}
+    only_by_plan = environment.keys() - for_a_start.keys() - {"MODELFS_URL"}  # the plan has the URL anyway
+    return for_a_start, {name: environment[name] for name in sorted(only_by_plan)}
+
+
 def must_stay_in_foreground() -> bool:
     """Return whether somebody supervises this very process: it is PID 1, or under a service manager."""
     return os.getpid() == 1 or bool(os.environ.get("NOTIFY_SOCKET"))
@@ -66,22 +85,23 @@ def must_stay_in_foreground() -> bool:
 
 def become_supervisor(plan: dict[str, Any]) -> NoReturn:
     """Turn this process into the supervisor, so that signals and service managers meet it directly."""
-    _become([*SUPERVISOR, "--plan-fd"], plan)
+    environment, kept_back = divide(os.environ)
+    _become([*SUPERVISOR, "--plan-fd"], {**plan, "environment": kept_back}, environment)
 
 
 def become_parent(plans: Sequence[dict[str, Any]], config: Config) -> NoReturn:
     """Turn this process into the one that starts a supervisor for each of ``plans`` (foreground), and stays."""
     log = {"log_level": config.log_level, "log_format": config.log_format}
-    shared = [{**plan, "shares_log": plan["log_file"] is None} for plan in plans]
-    _become([*PARENT, "--plans-fd"], {"plans": shared, "at_once": at_once(), **log})
+    environment, kept_back = divide(os.environ)
+    shared = [{**plan, "environment": kept_back, "shares_log": plan["log_file"] is None} for plan in plans]
+    _become([*PARENT, "--plans-fd"], {"plans": shared, "at_once": at_once(), **log}, environment)
 
 
-def _become(module: Sequence[str], what: object) -> NoReturn:
+def _become(module: Sequence[str], what: object, environment: Mapping[str, str]) -> NoReturn:
     descriptor = _anonymous_file(what)
     os.set_inheritable(descriptor, True)  # noqa: FBT003  the standard library's signature
     os.chdir("/")
     sys.stdout.flush()
-    environment = {name: value for name, value in os.environ.items() if name != "MODELFS_URL"}
     command = [sys.executable, *module, str(descriptor)]
     os.execve(sys.executable, command, environment)  # noqa: S606  no shell is wanted
 
@@ -127,13 +147,14 @@ class _Launch:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self._heard = b""
-        plan_fd = _anonymous_file(plan)
+        environment, kept_back = divide(os.environ)
+        plan_fd = _anonymous_file({**plan, "environment": kept_back})
         self.status, status_written = os.pipe()
         try:
             self.supervisor = subprocess.Popen(
                 [sys.executable, *SUPERVISOR, "--plan-fd", str(plan_fd), "--status-fd", str(status_written)],
                 pass_fds=[plan_fd, status_written],
-                env={name: value for name, value in os.environ.items() if name not in runtime.NOT_FOR_CHILDREN},
+                env={name: value for name, value in environment.items() if name not in runtime.NOT_FOR_CHILDREN},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

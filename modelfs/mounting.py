@@ -188,7 +188,7 @@ def unmount(path: str, *, lazy: bool) -> None:
         text=True,
         timeout=_HELPER_S,
         check=False,
-        env={**os.environ, "LC_ALL": "C"},
+        env=_helper_environment(),
     )
     if helper.returncode != 0:
         code = errno.EBUSY if "busy" in helper.stderr else errno.EPERM
@@ -218,7 +218,7 @@ def _mount_by_helper(path: str, source: str, allow_other: bool) -> int:  # noqa:
             helper = subprocess.run(
                 [FUSERMOUNT, "-o", options, "--", path],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"},
+                env={**_helper_environment(), "_FUSE_COMMFD": str(theirs.fileno())},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -278,6 +278,11 @@ def _why_helper_failed(path: str, output: str) -> str:
 def _last_line(output: str) -> str:
     lines = [line for line in output.splitlines() if line.strip()]
     return lines[-1].removeprefix(f"{FUSERMOUNT}: ").strip().rstrip(".") if lines else ""
+
+
+def _helper_environment() -> dict[str, str]:
+    """Return what a helper needs of our environment, which may hold credentials: its output must be C's, no more."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
 def _libc() -> ctypes.CDLL:

@@ -17,8 +17,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
     from modelfs.bench import Figure
-    from modelfs.check import Line
     from modelfs.tree import Tree
+    from modelfs.trial import Line
 from modelfs.mounts import Mount
 
 _OMISSIONS_SHOWN = 5

@@ -147,12 +147,13 @@ async def in_thread_with_retries(
     policy: RetryPolicy,
     limiter: AbstractAsyncContextManager[object],
     retry_on: tuple[type[ModelfsError], ...] = (StoreUnavailableError,),
+    on_failure: Callable[[ModelfsError], None] | None = None,
 ) -> T:
     """Run the blocking ``request`` in a thread until it succeeds, and return its result.
 
     Only ``retry_on`` (and its kinds) is tried again; the last one is raised at the deadline, also in the middle of a
-    try. The pause is spent without a thread. A cancelled or late request's thread is abandoned; its own time-outs
-    end it.
+    try. ``on_failure`` is told of each try that is followed by another. The pause is
+    spent without a thread. A cancelled or late request's thread is abandoned; its own time-outs end it.
     """
     last_error: ModelfsError = StoreUnavailableError(
         f"cannot {what}: no answer from the store within {policy.deadline_s:g} s; check the URL and the network"
@@ -164,6 +165,8 @@ async def in_thread_with_retries(
                 return await _one_try(request, what=what, attempt_s=policy.attempt_s, limiter=limiter)
             except retry_on as error:
                 last_error = error
+                if on_failure is not None:
+                    on_failure(error)
                 pause = policy.pause_s(attempt)
                 # the first failures are the weather; one that lasts is for an operator
                 level = logging.WARNING if attempt in {3, 10, 30, 100} else logging.INFO

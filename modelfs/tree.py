@@ -99,6 +99,17 @@ class Tree:
     files: int = 0
     total_bytes: int = 0
 
+    def largest(self) -> ObjectInfo | None:
+        """Return the largest object that is shown; None where there is none. Walks the whole tree."""
+        found, folders = None, [self.root]
+        while folders:
+            for node in folders.pop().children.values():
+                if isinstance(node, Directory):
+                    folders.append(node)
+                elif found is None or node.info.size > found.size:
+                    found = node.info
+        return found
+
     def find(self, path: str) -> Node | None:
         """Return the node at ``path`` ("" is the root, "a/b" a child of a child), or None."""
         node: Node = self.root

@@ -29,9 +29,13 @@ OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``listed_at`` is the Unix time of the last complete listing; ``error`` why later ones failed, or ""."""
+    """``listed_at`` is the Unix time of the last complete listing; ``error`` why later ones failed, or "".
+
+    ``pages`` are the requests that it took.
+    """
 
     listings: int
+    pages: int
     listed_at: float
     error: str
     failing_since: float
@@ -48,14 +52,14 @@ class View:
         self._show_hidden = show_hidden
         self._gate = Gate()
         self._asked = trio.Event()
-        self._listings = 0
+        self._listings = self._pages = 0
         self._listed_at = self._failing_since = 0.0
         self._error = ""
         self._omitted: frozenset[trees.Omission] = frozenset()
 
     def health(self) -> Health:
         """Return how the last listings went."""
-        return Health(self._listings, self._listed_at, self._error, self._failing_since)
+        return Health(self._listings, self._pages, self._listed_at, self._error, self._failing_since)
 
     def ask_for_refresh(self) -> None:
         """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
@@ -69,13 +73,22 @@ class View:
         A listing that ``is_early`` shows what is new, and withdraws nothing.
         ``on_page`` is told the number of objects so far after each page.
         """
-        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=on_page)
+        pages = 0
+
+        async def count(objects: int) -> None:
+            nonlocal pages
+            pages += 1
+            if on_page is not None:
+                await on_page(objects)
+
+        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=count)
         # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
         new, found = await trio.to_thread.run_sync(
             partial(self._take, listing, may_withdraw=not is_early), limiter=self._limiter
         )
         self.tree = new
         self._listings += 1
+        self._pages = pages
         self._listed_at = time.time()
         self._tell_omissions(new)
         return found

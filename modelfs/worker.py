@@ -37,6 +37,7 @@ from modelfs.cache import BlockCache, Fetch
 from modelfs.config import Config
 from modelfs.connections import Connections, Ticket
 from modelfs.errors import PASSING, ModelfsError
+from modelfs.failing import FailingReads
 from modelfs.foresight import Foresight
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
@@ -44,6 +45,7 @@ from modelfs.operations import Operations, Ownership
 from modelfs.push import Pusher
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries
 from modelfs.streamer import Streamer
+from modelfs.trial import try_living
 from modelfs.view import View
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,9 @@ class Worker:
         self._report = report
         self._init_fd = init_fd
         self._buffers = Buffers()
+        self._failing = FailingReads()
+        self._location: location.Location
+        self._store: Store
         self._view: View
         self._operations: Operations
         self._cache: BlockCache
@@ -84,13 +89,14 @@ class Worker:
     async def run(self) -> int:
         """Serve, and return the exit status."""
         try:
-            store = await open_configured(location.parse(self._plan["url"]), self._config, self._buffers)
-            await self._list_first(store)
+            self._location = location.parse(self._plan["url"])
+            self._store = await open_configured(self._location, self._config, self._buffers)
+            await self._list_first(self._store)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
             return 2
         async with trio.open_nursery() as nursery:
-            self._assemble(store, nursery)
+            self._assemble(nursery)
             fuse_fd = await self._hear_mounted()
             if fuse_fd is not None:
                 await self._serve(fuse_fd, nursery)
@@ -109,7 +115,7 @@ class Worker:
         """Let the supervisor know that the listing goes on, so that it keeps waiting."""
         await self._tell(event="listing", objects=objects)
 
-    def _assemble(self, store: Store, nursery: trio.Nursery) -> None:
+    def _assemble(self, nursery: trio.Nursery) -> None:
         config = self._config
         limit_bytes = memory_limit_bytes()
         budget_bytes = config.memory_bytes
@@ -120,7 +126,12 @@ class Worker:
         self._connections = Connections(most=config.max_connections, max_bytes_per_s=config.max_rate_bytes_per_s)
         self._cache = BlockCache(
             budget_bytes=budget_bytes,
-            fetch=_fetching(store, deadline_s=config.read_deadline_s, stall_timeout_s=config.stall_timeout_s),
+            fetch=_fetching(
+                self._store,
+                deadline_s=config.read_deadline_s,
+                stall_timeout_s=config.stall_timeout_s,
+                failing=self._failing,
+            ),
             connections=self._connections,
             nursery=nursery,
             deadline_s=config.read_deadline_s,
@@ -162,7 +173,7 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
+        await nursery.start(partial(control.serve, socket_path, {"status": self._status, "check": self._check}))
         nursery.start_soon(self._keep_lean)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
@@ -209,13 +220,19 @@ class Worker:
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
         """Return what ``modelfs status`` shows. Times are Unix seconds."""
         health = self._view.health()
+        failing = self._failing.now()
         tree = self._view.tree
+        reason = health.error or failing.reason
         return {
-            "healthy": not health.error,
-            "reason": health.error,
+            "healthy": not reason,
+            "reason": reason,
+            "refresh_s": self._config.refresh_s,
             "failing_since_s": health.failing_since,
             "listed_at_s": health.listed_at,
             "listings": health.listings,
+            "reads_failing": failing.reads,
+            "reads_failing_since_s": failing.since,
+            "read_error": failing.error,
             "files": tree.files,
             "bytes": tree.total_bytes,
             "objects_not_shown": len(tree.omissions),
@@ -227,6 +244,17 @@ class Worker:
             "connections": self._connections.pace.limit,
             "cache": asdict(self._cache.statistics()),
         }
+
+    async def _check(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``modelfs check MOUNTPOINT`` tells of the store, asked with our own credentials."""
+        lines = await try_living(
+            self._store,
+            self._location,
+            find_largest=self._view.tree.largest,
+            pages=self._view.health().pages,
+            refresh_s=self._config.refresh_s,
+        )
+        return {"lines": [asdict(line) for line in lines]}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""
@@ -268,20 +296,23 @@ SLOWEST_BYTES_PER_S = 8 * 1024
 connection for hours (seen); 32 GETs that share a line of 2 Mbit/s still get through."""
 
 
-def _fetching(store: Store, *, deadline_s: float, stall_timeout_s: float) -> Fetch:
+def _fetching(store: Store, *, deadline_s: float, stall_timeout_s: float, failing: FailingReads | None = None) -> Fetch:
     """Return the cache's way to the store.
 
     All but a version that is gone and an archived object is tried again: Triton takes an error for the end of the file.
     """
+    failures = failing or FailingReads()
 
     async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
-        return await in_thread_with_retries(
-            partial(store.read, info, offset, length),
-            what=f"read {info.key}",
-            policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
-            limiter=ticket,
-            retry_on=PASSING,
-        )
+        with failures.watch() as note:
+            return await in_thread_with_retries(
+                partial(store.read, info, offset, length),
+                what=f"read {info.key}",
+                policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
+                limiter=ticket,
+                retry_on=PASSING,
+                on_failure=note,
+            )
 
     return fetch
 
@@ -305,6 +336,8 @@ def main() -> None:
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
+    # before a store's library reads it; /proc/PID/environ shows only what a process was started with
+    os.environ.update(plan.pop("environment", {}))
     config = plan["config"]
     logs.configure(level=config["log_level"], form=config["log_format"], mountpoint=logs.shared_by(plan))
     status = 1

@@ -17,6 +17,11 @@ def double(request: dict[str, Any]) -> dict[str, Any]:
     return {"twice": 2 * request.get("number", 21)}
 
 
+async def double_later(request: dict[str, Any]) -> dict[str, Any]:
+    await trio.lowlevel.checkpoint()
+    return double(request)
+
+
 def fail(_request: dict[str, Any]) -> dict[str, Any]:
     raise RuntimeError("a defect")
 
@@ -42,7 +47,7 @@ def patience() -> Iterator[None]:
 
 
 async def start(nursery: trio.Nursery, path: str) -> None:
-    handlers = {"double": double, "fail": fail}
+    handlers: dict[str, control.Handler] = {"double": double, "later": double_later, "fail": fail}
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:
         await control.serve(path, handlers, task_status=task_status)
@@ -56,6 +61,7 @@ async def test_question_is_answered_on_one_line(path: str) -> None:
         with patience():
             assert await ask(path, b'{"command": "double", "number": 4}\n') == {"twice": 8, "ok": True}
             assert await ask(path, b'{"comm', b'and": "double"}\n') == {"twice": 42, "ok": True}
+            assert await ask(path, b'{"command": "later", "number": 3}\n') == {"twice": 6, "ok": True}
         nursery.cancel_scope.cancel()
     assert not await trio.Path(path).exists()
 

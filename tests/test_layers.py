@@ -25,7 +25,7 @@ ROWS = (
     ("azure_tokens",),
     ("credentials_azure",),
     # the store and its engines
-    ("store",),
+    ("store", "failing"),
     ("http_errors",),
     ("s3_errors", "unpinned_errors"),
     ("transport", "s3_address", "obstore_errors"),
@@ -38,7 +38,7 @@ ROWS = (
     ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
     ("engines",),
-    ("opening",),
+    ("opening", "trial"),
     # what is read, and what is shown
     ("connections", "memory_limit"),
     ("extents",),

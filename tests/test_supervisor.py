@@ -231,6 +231,12 @@ def test_nobody_mounts_through_fusermount3(tmp_path: Path) -> None:
         become = "setpriv --reuid nobody --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
         script = f'mount --bind {node} /dev/fuse && exec {become} "$@"'
         runner = [sys.executable, "-P", supervised.__file__, str(base / "mnt"), str(base / "run")]
+        (base / "bin").mkdir()
+        recorder = base / "bin/fusermount3"
+        real = shutil.which("fusermount3")
+        recorder.write_text(f'#!/bin/sh\nenv >>{base}/mnt.environment\nexec {real} "$@"\n')
+        recorder.chmod(0o755)
+        base.chmod(0o777)
         found = subprocess.run(
             ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *runner],
             capture_output=True,
@@ -238,10 +244,14 @@ def test_nobody_mounts_through_fusermount3(tmp_path: Path) -> None:
             timeout=60,
             check=False,
             cwd="/",
+            env={**os.environ, "PATH": f"{base}/bin:{os.environ['PATH']}", "AWS_SECRET_ACCESS_KEY": "MARKsecret0001"},
         )
         assert found.returncode == 0, found.stderr
+        helpers = (base / "mnt.environment").read_text()
     finally:
         shutil.rmtree(base)
+    assert "_FUSE_COMMFD=" in helpers
+    assert "MARKsecret0001" not in helpers
     seen = json.loads(found.stdout)
     assert seen["uid"] != 0
     assert seen["report"]["event"] == "ready", seen

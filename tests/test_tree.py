@@ -101,6 +101,8 @@ def test_the_sums_are_of_what_is_shown(listing: list[ObjectInfo]) -> None:
     tree = build(listing)
     files = [node for _, node in walk(tree) if isinstance(node, File)]
     assert (tree.files, tree.total_bytes) == (len(files), sum(file.info.size for file in files))
+    largest = tree.largest()
+    assert (largest.size if largest else None) == max((file.info.size for file in files), default=None)
 
 
 @PROPERTY

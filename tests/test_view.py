@@ -312,9 +312,9 @@ def test_an_unexpected_error_while_telling_what_changed_does_not_end_the_refresh
 async def test_health_tells_when_the_last_complete_listing_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelfs.view.time.time", lambda: 123.0)
     view = view_of(filled("a"))
-    assert view.health() == views.Health(0, 0.0, "", 0.0)
+    assert view.health() == views.Health(0, 0, 0.0, "", 0.0)
     await view.refresh()
-    assert view.health() == views.Health(1, 123.0, "", 0.0)
+    assert view.health() == views.Health(1, 1, 123.0, "", 0.0)
 
 
 async def test_what_is_not_shown_is_told_once_and_told_again_when_it_comes_back(

@@ -7,6 +7,8 @@ import trio
 
 from modelfs.blocks import ObjectInfo
 from modelfs.connections import Connections
+from modelfs.errors import AccessRefusedError
+from modelfs.failing import FailingReads
 from modelfs.store import Page
 from modelfs.worker import _fetching
 
@@ -48,3 +50,32 @@ async def test_as_many_reads_as_allowed_are_made_at_one_time_and_no_more(
             for is_urgent in (False,) * prefetches + (True,) * demands:
                 nursery.start_soon(fetch, INFO, 0, 1, connections.ticket(INFO.key, 1, is_urgent=is_urgent))
     assert store.most == max_connections
+
+
+class Failing:
+    """A store whose reads fail until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.is_mended = False
+
+    def list_page(self, token: str | None) -> Page:
+        raise NotImplementedError(token)
+
+    def read(self, _info: ObjectInfo, _offset: int, _length: int) -> memoryview:
+        if not self.is_mended:
+            raise AccessRefusedError("the keys are refused")
+        return memoryview(b"x")
+
+
+async def test_read_that_is_tried_again_counts_as_failing_until_it_succeeds() -> None:
+    store, failing = Failing(), FailingReads()
+    fetch = _fetching(store, deadline_s=PATIENCE_S, stall_timeout_s=20, failing=failing)
+    connections = Connections(most=1)
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fetch, INFO, 0, 1, connections.ticket(INFO.key, 1, is_urgent=True))
+            while not failing.now().reads:  # noqa: ASYNC110  the product sets no event for a test
+                await trio.sleep(0.001)
+            assert (failing.now().reads, failing.now().error) == (1, "the keys are refused")
+            store.is_mended = True
+    assert failing.now().reads == 0

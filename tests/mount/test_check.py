@@ -43,7 +43,10 @@ def test_sound_repository_is_all_ticks(filled: FaultServer, url: str, tmp_path: 
     assert lines["endpoint"]["text"] == f"http://127.0.0.1:{filled.port} answers in region eu-west-3"
     assert lines["cost"]["text"].startswith("1440 LIST requests a day (1 for each listing)")
     assert "MB/s on one connection" in lines["read"]["text"]
-    assert lines["commands"]["text"].endswith("tritonserver --model-repository=/mnt/models")
+    assert lines["commands"]["text"] == (
+        f"modelfs mount {url} /mnt/models --refresh 60 --region eu-west-3"
+        " && tritonserver --model-repository=/mnt/models"
+    )
 
 
 @pytest.mark.usefixtures("filled")
@@ -96,17 +99,80 @@ def test_local_folder_has_no_credentials_to_look_for(tmp_path: Path) -> None:
     assert lines["read"]["verdict"] == "good"
 
 
-def test_living_mount_is_looked_at(filled: FaultServer, url: str, tmp_path: Path) -> None:
-    with mounted(url, tmp_path, "--refresh", "1") as mount:
-        status, lines = check(tmp_path, str(mount.path))
+def test_living_mount_is_told_of_as_its_url_is(filled: FaultServer, url: str, tmp_path: Path) -> None:
+    with mounted(url, tmp_path, "--refresh", "60", "--region", "eu-west-3") as mount:
+        status, lines = check(tmp_path, str(mount.path), AWS_SECRET_ACCESS_KEY="wrong")  # the worker's own counts
         assert status in (0, 1)
+        assert {topic for topic, line in lines.items() if line["verdict"] == "bad"} == set()
         assert lines["mount"]["text"] == f"{url} at {mount.path} is healthy"
-        assert lines["list"]["text"].startswith("2 files, 0.02 GB, listed")
+        assert lines["location"]["text"] == f"{url} is S3, bucket models, prefix repository"
+        assert lines["credentials"]["text"] == "AWS_ACCESS_KEY_ID"
+        assert lines["list"]["text"].startswith("the first page has 2 objects, in ")
+        assert lines["endpoint"]["text"] == f"http://127.0.0.1:{filled.port} answers in region eu-west-3"
+        assert lines["engine"]["text"] == "direct fetches the bytes"
+        assert lines["cost"]["text"].startswith("1440 LIST requests a day (1 for each listing)")
+        assert "MB/s on one connection" in lines["read"]["text"]
+        assert lines["shown"]["text"].startswith("2 files, 0.02 GB, listed")
+        assert (lines["reads"]["verdict"], lines["FUSE"]["verdict"]) == ("good", "good")
         assert lines["commands"]["text"] == f"tritonserver --model-repository={mount.path}"
-        filled.fail(Fault(Status(403), kind="list"))
+
+
+def test_living_mount_whose_store_refuses_is_in_trouble(filled: FaultServer, url: str, tmp_path: Path) -> None:
+    with mounted(url, tmp_path, "--refresh", "1", "--read-deadline", "600") as mount:
+        filled.fail(Fault(Status(403)))
         wait_until(lambda: mount.status()["state"] == "unhealthy")
-        status, lines = check(tmp_path, str(mount.path))
+        with subprocess.Popen(["cat", str(mount.path / "m/1/x")], stdout=subprocess.DEVNULL) as reader:
+            try:
+                wait_until(lambda: mount.figures()["reads_failing"])
+                status, lines = check(tmp_path, str(mount.path))
+                figures = mount.figures()
+            finally:
+                reader.kill()
+                filled.heal()
         assert (status, lines["mount"]["verdict"]) == (2, "bad")
+        assert (lines["list"]["verdict"], lines["read"]["verdict"]) == ("bad", "bad")
+        assert "s3:ListBucket" in lines["list"]["text"]
+        assert lines["reads"]["verdict"] == "doubtful"
+        assert "m/1/x" in lines["reads"]["text"]
+        assert figures["reads_failing_since_s"] > 0
+        wait_until(lambda: not mount.figures()["reads_failing"])
+
+
+def test_error_of_a_setting_is_not_told_as_one_of_credentials(tmp_path: Path) -> None:
+    status, lines = check(tmp_path, "s3://https://127.0.0.1:1/models", "--ca-bundle", str(tmp_path / "absent.pem"))
+    assert status == 2
+    assert "absent.pem" in lines["settings"]["text"]
+    assert "credentials" not in lines
+
+
+def test_token_of_a_url_is_a_file_in_the_command(tmp_path: Path) -> None:
+    with FaultServer("azure") as server:
+        server.put("models", "repository/m/1/x", b"content")
+        url = f"as://127.0.0.1:{server.port}/account/models/repository"
+        _, lines = check(tmp_path, f"{url}?sv=2024&sig={SECRET_KEY}", "--no-show-hidden")
+    command, remark = lines["commands"]["text"].split(", where ")
+    assert command.startswith(f"modelfs mount {url} /mnt/models --no-show-hidden --sas-file FILE && tritonserver ")
+    assert remark == "FILE holds what stands behind the '?' of the URL"
+
+
+def test_mount_point_of_an_entry_that_is_not_mounted_is_told_and_tried(tmp_path: Path) -> None:
+    (tmp_path / "models/m/1").mkdir(parents=True)
+    (tmp_path / "models/m/1/x").write_bytes(b"content")
+    (tmp_path / "mnt").mkdir()
+    entry = f'[[mounts]]\nurl = "{tmp_path}/models"\nmountpoint = "{tmp_path}/mnt"\n'
+    (tmp_path / "config.toml").write_text(entry)
+    status, lines = check(tmp_path, f"{tmp_path}/mnt/", "--config", str(tmp_path / "config.toml"))
+    assert (status, lines["mount"]["verdict"]) == (2, "bad")
+    assert f"mount it with 'modelfs mount {tmp_path}/mnt'" in lines["mount"]["text"]
+    assert lines["list"]["text"].startswith("1 objects")
+    assert lines["commands"]["text"].startswith(f"modelfs mount {tmp_path}/mnt && tritonserver")
+
+
+def test_empty_directory_is_told_to_be_no_mount(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    status, lines = check(tmp_path, str(tmp_path / "mnt"))
+    assert (status, lines["mount"]["verdict"]) == (1, "doubtful")
+    assert lines["mount"]["text"].startswith(f"nothing is mounted at {tmp_path}/mnt, an empty directory")
 
 
 @pytest.mark.usefixtures("filled")

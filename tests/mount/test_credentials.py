@@ -36,7 +36,7 @@ def guarded() -> Iterator[FaultServer]:
         yield server
 
 
-def check_machine(mount: Mount, *, given_by_environment: bool = True) -> None:
+def check_machine(mount: Mount) -> None:
     """Search what every user of the machine can see, and what a mount's processes hand on."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -50,7 +50,7 @@ def check_machine(mount: Mount, *, given_by_environment: bool = True) -> None:
     for pid in mount.processes():
         limit = next(line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line)
         assert limit.split()[4:6] == ["0", "0"], "a core file would hold the credentials"
-        assert given_by_environment or not found_in(Path(f"/proc/{pid}/environ").read_bytes())
+        assert not found_in(Path(f"/proc/{pid}/environ").read_bytes()), f"in the environment of {pid}"
 
 
 def check_words(mount: Mount, folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_no_marker_is_anywhere(guarded: FaultServer, tmp_path: Path, engine: str
             assert fault.hits
             guarded.heal(fault)
         assert mount.engine() == engine
-        check_machine(mount, given_by_environment=by == "environment")
+        check_machine(mount)
         check_words(mount, tmp_path)
     assert "trying again" in log.read_text()
 
@@ -130,13 +130,50 @@ def test_no_process_has_the_urls_token_in_its_environment(tmp_path: Path, option
                 wait_until(lambda: is_mounted(mount.path))
                 assert (mount.path / "m/1/x").read_bytes() == b"content"
                 wait_until(lambda: len(mount.processes()) == 2)
-                check_machine(mount, given_by_environment=False)
+                check_machine(mount)
                 check_words(mount, tmp_path)
                 assert [each for each in server.requests() if each.query.get("sig") == QUERY]
             finally:
                 mount.command("unmount", str(mount.path))
                 process.wait(PATIENCE_S)
     assert process.returncode == 0
+
+
+def test_no_process_of_several_mounts_has_the_keys_in_its_environment(guarded: FaultServer, tmp_path: Path) -> None:
+    guarded.put("models", "repository/m/1/x", b"content")
+    keys = {"AWS_ACCESS_KEY_ID": "AKMARK", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    mounts = [Mount(tmp_path / name, environment(tmp_path / "run", **keys)) for name in "ab"]
+    text = ""
+    for mount in mounts:
+        mount.path.mkdir()
+        text += f'[[mounts]]\nurl = "s3://127.0.0.1:{guarded.port}/models/repository"\nmountpoint = "{mount.path}"\n'
+    write(tmp_path / "config.toml", text)
+    command = [*MODELFS, "mount", "--all", "--foreground", "--config", str(tmp_path / "config.toml")]
+    with subprocess.Popen(command, env=mounts[0].env, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: all(is_mounted(mount.path) for mount in mounts))
+            wait_until(lambda: len(mounts[0].processes()) == 5)  # the parent, and two for each mount
+            assert [(mount.path / "m/1/x").read_bytes() for mount in mounts] == [b"content"] * 2
+            assert process.pid in mounts[0].processes()
+            check_machine(mounts[0])
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+    assert process.returncode == 0
+
+
+def test_program_that_gives_credentials_still_has_the_environment(guarded: FaultServer, tmp_path: Path) -> None:
+    guarded.put("models", "repository/m/1/x", b"content")
+    program = tmp_path / "give"
+    answer = '{"Version": 1, "AccessKeyId": "AKMARK", "SecretAccessKey": "%s", "SessionToken": "%s"}'
+    program.write_text(f'#!/bin/sh\nprintf \'{answer}\' "$VAULT_SECRET" "$VAULT_TOKEN"\n')
+    program.chmod(0o700)
+    write(tmp_path / "config", f"[default]\ncredential_process = {program}\n")
+    given = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    given |= {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "absent"), "VAULT_SECRET": SECRET, "VAULT_TOKEN": TOKEN}
+    with mounted(f"s3://127.0.0.1:{guarded.port}/models/repository", tmp_path, **given) as mount:
+        assert (mount.path / "m/1/x").read_bytes() == b"content"
+        check_machine(mount)
 
 
 def test_assumed_roles_secrets_are_not_logged_either(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from tritonserver import Mode, TritonServer
 START_S = 240.0
 MODES: tuple[Mode, ...] = ("none", "poll", "explicit")
 ENGINES = ("obstore", "fsspec")
+BY_DEFAULT = ("S3", "auto")
+"""Over plain HTTP the default is no library, but connections of modelfs's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ HOMES: dict[str, Callable[[pytest.FixtureRequest], Home]] = {
 }
 IN_ALL_MODES = ("S3", "GCS", "Azure, SAS", "folder")
 MOUNTS = [(home, engine) for home in HOMES for engine in ENGINES if (home, engine) != ("folder", "fsspec")]
+MOUNTS.append(BY_DEFAULT)
 """A folder has no engine: its files are opened."""
 CASES = [
     pytest.param(mount, mode, id=f"{mount[0]}, {mount[1]}, {mode}")
@@ -105,7 +108,7 @@ def mount(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     home = HOMES[name](request)
     folder = tmp_path_factory.mktemp("mount")
     with mounted(home.url, folder, "--engine", engine, *home.options, **home.environment) as mount:
-        assert mount.engine() == ("" if name == "folder" else engine)
+        assert mount.engine() == ("" if name == "folder" or engine == "auto" else engine)
         yield mount
 
 
