@@ -31,20 +31,14 @@ import trio
 from pyfuse3 import InodeT
 
 from modelfs import control, kernel, location, logs, mounting, runtime
-from modelfs.blocks import ObjectInfo
 from modelfs.buffers import Buffers
-from modelfs.cache import BlockCache, Fetch
 from modelfs.config import Config
-from modelfs.connections import Connections, Ticket
-from modelfs.errors import PASSING, ModelfsError
-from modelfs.failing import FailingReads
-from modelfs.foresight import Foresight
+from modelfs.errors import ModelfsError
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
-from modelfs.push import Pusher
-from modelfs.store import RetryPolicy, Store, in_thread_with_retries
-from modelfs.streamer import Streamer
+from modelfs.reading import Reading
+from modelfs.store import RetryPolicy, Store
 from modelfs.trial import try_living
 from modelfs.view import View
 
@@ -55,15 +49,6 @@ FUSE_TASKS_MAX = 10_000
 
 FUSE_TASKS_IDLE = 8
 """More than one, because the hand-over of the descriptor ends the task that waits on the old one."""
-
-WINDOW_BYTES_MAX = 512 * 1024 * 1024
-"""How far one stream looks ahead at most, on a link that is worth it: what is pushed needs no budget."""
-
-
-LEAST_BUDGET_BYTES = 16 * 1024 * 1024
-
-IDLE_LOOK_S = 5.0
-"""Memory is given back after 5 to 10 s without a read: what was fetched early for a reader that thinks must live on."""
 
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
@@ -77,14 +62,11 @@ class Worker:
         self._report = report
         self._init_fd = init_fd
         self._buffers = Buffers()
-        self._failing = FailingReads()
         self._location: location.Location
         self._store: Store
         self._view: View
         self._operations: Operations
-        self._cache: BlockCache
-        self._connections: Connections
-        self._pusher: Pusher
+        self._reading: Reading
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
@@ -117,29 +99,19 @@ class Worker:
 
     def _assemble(self, nursery: trio.Nursery) -> None:
         config = self._config
-        limit_bytes = memory_limit_bytes()
-        budget_bytes = config.memory_bytes
-        if limit_bytes is not None and limit_bytes // 4 < budget_bytes:
-            budget_bytes = max(LEAST_BUDGET_BYTES, limit_bytes // 4)
-            log.info("less memory than --memory allows budget_bytes=%d group_limit_bytes=%d", budget_bytes, limit_bytes)
-        self._buffers.most_bytes = budget_bytes
-        self._connections = Connections(most=config.max_connections, max_bytes_per_s=config.max_rate_bytes_per_s)
-        self._cache = BlockCache(
-            budget_bytes=budget_bytes,
-            fetch=_fetching(
-                self._store,
-                deadline_s=config.read_deadline_s,
-                stall_timeout_s=config.stall_timeout_s,
-                failing=self._failing,
-            ),
-            connections=self._connections,
+        self._reading = Reading(
+            self._store,
+            self._view,
+            buffers=self._buffers,
             nursery=nursery,
+            notify=_notify_store,
+            memory_bytes=config.memory_bytes,
+            memory_limit_bytes=memory_limit_bytes(),
+            max_connections=config.max_connections,
+            max_bytes_per_s=config.max_rate_bytes_per_s,
             deadline_s=config.read_deadline_s,
+            stall_timeout_s=config.stall_timeout_s,
         )
-        self._pusher = Pusher(
-            _notify_store, nursery=nursery, most_held_bytes=budget_bytes // 4, memory_limit_bytes=limit_bytes
-        )
-        window_bytes = min(WINDOW_BYTES_MAX, budget_bytes)
         ownership = Ownership(
             uid=os.getuid() if config.uid is None else config.uid,
             gid=os.getgid() if config.gid is None else config.gid,
@@ -149,10 +121,8 @@ class Worker:
         self._operations = Operations(
             self._view,
             ownership=ownership,
-            open_streamer=lambda info, inode: Streamer(
-                info, self._cache, window_bytes=window_bytes, inode=inode, pusher=self._pusher
-            ),
-            foresight=Foresight(self._view, self._cache, nursery=nursery, budget_bytes=budget_bytes // 4),
+            open_streamer=self._reading.open_streamer,
+            foresight=self._reading.foresight,
         )
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
@@ -174,22 +144,12 @@ class Worker:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
         await nursery.start(partial(control.serve, socket_path, {"status": self._status, "check": self._check}))
-        nursery.start_soon(self._keep_lean)
+        nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
         nursery.start_soon(_watch_connection, self._init_fd, ended)
         await ended.wait()
-
-    async def _keep_lean(self) -> None:
-        """Hold nothing while nobody reads."""
-        seen = -1
-        while True:
-            await trio.sleep(IDLE_LOOK_S)
-            if self._operations.reads == seen:
-                self._cache.drop_idle()
-                self._buffers.trim()
-            seen = self._operations.reads
 
     async def _run_fuse(self, ended: trio.Event) -> None:
         try:
@@ -220,7 +180,7 @@ class Worker:
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
         """Return what ``modelfs status`` shows. Times are Unix seconds."""
         health = self._view.health()
-        failing = self._failing.now()
+        failing = self._reading.failing.now()
         tree = self._view.tree
         reason = health.error or failing.reason
         return {
@@ -240,9 +200,7 @@ class Worker:
             "open_files": self._operations.open_files,
             "reads": self._operations.reads,
             "read_bytes": self._operations.read_bytes,
-            "pushed_bytes": self._pusher.statistics().pushed_bytes,
-            "connections": self._connections.pace.limit,
-            "cache": asdict(self._cache.statistics()),
+            **self._reading.statistics(),
         }
 
     async def _check(self, _request: dict[str, Any]) -> dict[str, Any]:
@@ -289,32 +247,6 @@ async def _watch_connection(fuse_fd: int, ended: trio.Event) -> None:
 
 def _event(data: bytes) -> str | None:
     return str(json.loads(data)["event"]) if data else None
-
-
-SLOWEST_BYTES_PER_S = 8 * 1024
-"""A GET below this is given up and made anew. Answers that drip, a byte in every stall time-out, would else hold every
-connection for hours (seen); 32 GETs that share a line of 2 Mbit/s still get through."""
-
-
-def _fetching(store: Store, *, deadline_s: float, stall_timeout_s: float, failing: FailingReads | None = None) -> Fetch:
-    """Return the cache's way to the store.
-
-    All but a version that is gone and an archived object is tried again: Triton takes an error for the end of the file.
-    """
-    failures = failing or FailingReads()
-
-    async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
-        with failures.watch() as note:
-            return await in_thread_with_retries(
-                partial(store.read, info, offset, length),
-                what=f"read {info.key}",
-                policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
-                limiter=ticket,
-                retry_on=PASSING,
-                on_failure=note,
-            )
-
-    return fetch
 
 
 def _notify_store(inode: int, offset: int, data: memoryview) -> None:

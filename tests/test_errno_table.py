@@ -13,7 +13,7 @@ from stores.memory_store import MemoryStore
 
 from modelfs import errors
 from modelfs.blocks import ObjectInfo
-from modelfs.worker import _fetching
+from modelfs.reading import fetching
 
 ROOT = InodeT(pyfuse3.ROOT_INODE)
 NAME = FileNameT(b"name")
@@ -123,7 +123,7 @@ async def opened(mount: Mounted) -> FileHandleT:
 
 
 def as_the_worker_reads(store: MemoryStore) -> Any:
-    return _fetching(store, deadline_s=DEADLINE_S, stall_timeout_s=20)
+    return fetching(store, deadline_s=DEADLINE_S, stall_timeout_s=20)
 
 
 RETRIED = [
@@ -139,7 +139,7 @@ RETRIED = [
 async def test_what_may_pass_is_tried_again_and_not_seen(error: Exception, name: str) -> None:
     store = filled()
     store.fail = Failing(error, times=1)
-    async with mounted(store, fetch=_fetching(store, deadline_s=30, stall_timeout_s=20)) as mount:
+    async with mounted(store, fetch=fetching(store, deadline_s=30, stall_timeout_s=20)) as mount:
         assert await read_of(mount) == b"0123456789", name
         assert len(store.reads) == 2
 
@@ -162,7 +162,7 @@ async def test_what_does_not_pass_until_the_deadline_is_told(error: Exception, n
 async def test_what_no_retry_can_mend_is_told_at_once(error: Exception, name: str) -> None:
     store = filled()
     store.fail = Failing(error)
-    async with mounted(store, fetch=_fetching(store, deadline_s=1000, stall_timeout_s=20)) as mount:
+    async with mounted(store, fetch=fetching(store, deadline_s=1000, stall_timeout_s=20)) as mount:
         assert await answered(read_of(mount)) == name
         assert len(store.reads) == 1
 

@@ -45,7 +45,7 @@ ROWS = (
     ("cache", "view"),
     ("inodes", "push", "foresight"),
     ("streamer",),
-    ("operations",),
+    ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
     ("kernel", "control"),

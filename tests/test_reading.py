@@ -1,4 +1,4 @@
-"""The worker's way from the cache to the store."""
+"""The read path put together: the way from the cache to the store."""
 
 import threading
 
@@ -9,8 +9,8 @@ from modelfs.blocks import ObjectInfo
 from modelfs.connections import Connections
 from modelfs.errors import AccessRefusedError
 from modelfs.failing import FailingReads
+from modelfs.reading import fetching
 from modelfs.store import Page
-from modelfs.worker import _fetching
 
 INFO = ObjectInfo("key", 1, "version", 0)
 PATIENCE_S = 60.0  # bounds a hang; nothing here measures time
@@ -43,7 +43,7 @@ async def test_as_many_reads_as_allowed_are_made_at_one_time_and_no_more(
     max_connections: int, demands: int, prefetches: int
 ) -> None:
     store = Meeting(max_connections)
-    fetch = _fetching(store, deadline_s=PATIENCE_S, stall_timeout_s=20)
+    fetch = fetching(store, deadline_s=PATIENCE_S, stall_timeout_s=20)
     connections = Connections(most=max_connections)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
@@ -69,7 +69,7 @@ class Failing:
 
 async def test_read_that_is_tried_again_counts_as_failing_until_it_succeeds() -> None:
     store, failing = Failing(), FailingReads()
-    fetch = _fetching(store, deadline_s=PATIENCE_S, stall_timeout_s=20, failing=failing)
+    fetch = fetching(store, deadline_s=PATIENCE_S, stall_timeout_s=20, failing=failing)
     connections = Connections(most=1)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
