@@ -45,12 +45,18 @@ def modelfs(store: Store, *options: str, prefix: str = "", url: str = "", preexe
         environment = clean_environment() | {"MODELFS_RUNTIME_DIR": str(runtime)}
         command = [sys.executable, "-m", "modelfs"]
         began_s = time.monotonic()
-        _run([*command, "mount", url or store.modelfs_url(prefix), str(path), *options], environment, preexec)
+        log = folder / "log"
+        own = ["--log-file", str(log)]
+        _run([*command, "mount", url or store.modelfs_url(prefix), str(path), *own, *options], environment, preexec)
         path.stat()
         took_s = time.monotonic() - began_s
         pids = processes_with_environment("MODELFS_RUNTIME_DIR", str(runtime))
         try:
             yield Mounted(path, Watched(pids), took_s)
+        except (MeasureError, OSError) as error:
+            state = "is still mounted" if is_mounted(path) else "is no longer mounted"
+            told = log.read_text(errors="replace")[-1000:] if log.exists() else ""
+            raise MeasureError(f"{error}; modelfs {state}, and its log says: {told.strip() or 'nothing'}") from error
         finally:
             subprocess.run(
                 [*command, "unmount", "--lazy", str(path)], env=environment, check=False, capture_output=True
