@@ -13,8 +13,11 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "version_policy", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "readahead", "pushing"),
+    ("errors", "blocks", "answers", "pace", "pbtxt", "findings", "buffers", "unpinned_times"),
+    ("location", "tree", "gate", "readahead", "pushing", "version_policy"),
+    ("model_config",),
+    ("model_files",),
+    ("lint",),
     # what is set, and who we are to a store
     ("config_values",),
     ("config", "credential_files", "proxies"),
