@@ -37,6 +37,7 @@ ROWS = (
     ("gcs_metadata", "google_files"),
     ("credentials_gcs",),
     ("s3_listing", "azure_listing", "gcs_listing", "places"),
+    ("s3_writing", "azure_writing", "gcs_writing"),
     ("direct_client", "obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
     ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
