@@ -7,9 +7,11 @@ tree stays, for as long as it takes; ``health`` says so. Lookups, stats and read
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import trio
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 JITTER = 0.1  # of the refresh period: the mounts of a fleet that started together should not list together
 EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
+ROUNDS_KEPT = 8  # whoever waits for one asks several times a second
 OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
 
 
@@ -37,6 +40,15 @@ class Health:
     failing_since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One listing after the first: its number, why it failed or "", and the paths that it changed."""
+
+    number: int
+    error: str
+    changed: tuple[str, ...] = ()
+
+
 class View:
     """The current tree of ``store``. ``refresh`` is called by one task at a time."""
 
@@ -48,6 +60,8 @@ class View:
         self._show_hidden = show_hidden
         self._gate = Gate()
         self._asked = trio.Event()
+        self._begun = 0
+        self._rounds: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._listings = 0
         self._listed_at = self._failing_since = 0.0
         self._error = ""
@@ -57,9 +71,14 @@ class View:
         """Return how the last listings went."""
         return Health(self._listings, self._listed_at, self._error, self._failing_since)
 
-    def ask_for_refresh(self) -> None:
-        """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
+    def ask_for_refresh(self) -> int:
+        """Have ``keep_fresh`` list soon, and return the number of the round that begins after now."""
         self._asked.set()
+        return self._begun + 1
+
+    def round(self, number: int) -> Round | None:
+        """Return how round ``number`` ended, or the first after it that is still known; None while it is not over."""
+        return next((each for each in self._rounds if each.number >= number), None)
 
     async def refresh(
         self, on_page: Callable[[int], Awaitable[None]] | None = None, *, is_early: bool = False
@@ -93,6 +112,7 @@ class View:
                 await trio.sleep(EARLIEST_S)
                 await self._asked.wait()
             self._asked = trio.Event()
+            self._begun += 1
             try:
                 differences = await self.refresh(is_early=not period.cancelled_caught)
             except ModelfsError as error:
@@ -106,12 +126,15 @@ class View:
             if differences:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
+            # who waits for the round finds in the mount what it told: the kernel knows by now
+            self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
 
     def _note_failure(self, error: ModelfsError) -> None:
         if not self._error:
             self._failing_since = time.time()
             log.warning("the store cannot be listed; the last good tree is shown until it can error=%s", error)
         self._error = str(error)
+        self._rounds.append(Round(self._begun, self._error))
 
     def _note_success(self) -> None:
         if self._error:
@@ -127,6 +150,10 @@ class View:
         if len(news) > OMISSIONS_LOGGED:
             log.warning("more objects are not shown count=%d", len(news) - OMISSIONS_LOGGED)
         self._omitted = omitted
+
+
+def _paths(difference: Difference) -> list[str]:
+    return [f"{difference.path}/{name}" if difference.path else name for name in difference.names]
 
 
 async def _tell(on_change: Callable[[list[Difference]], Awaitable[None]], differences: list[Difference]) -> None:

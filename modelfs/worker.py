@@ -69,6 +69,8 @@ LEAST_BUDGET_BYTES = 16 * 1024 * 1024
 IDLE_LOOK_S = 5.0
 """Memory is given back after 5 to 10 s without a read: what was fetched early for a reader that thinks must live on."""
 
+CHANGES_TOLD = 100  # paths, to who waits for a refresh
+
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
 
@@ -167,7 +169,7 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
+        await nursery.start(partial(control.serve, socket_path, {"status": self._status, "refresh": self._refresh}))
         nursery.start_soon(self._keep_lean)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
@@ -232,6 +234,18 @@ class Worker:
             "connections": self._connections.pace.limit,
             "cache": asdict(self._cache.statistics()),
         }
+
+    def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have the repository listed, and return the number of that listing; or tell how the one asked for ended."""
+        number = request.get("number")
+        if not isinstance(number, int):
+            return {"number": self._view.ask_for_refresh()}
+        ended = self._view.round(number)
+        if ended is None:
+            return {"ended": False}
+        model = request.get("model")
+        changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
+        return {"ended": True, "error": ended.error, "changed": changed[:CHANGES_TOLD], "changes": len(changed)}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""
