@@ -41,8 +41,10 @@ def wanted(tree: Tree) -> list[ObjectInfo]:
     return [info for info in found if info.size <= READ_BYTES_MAX]
 
 
-def lint(tree: Tree, contents: Mapping[str, bytes]) -> list[Finding]:
+def lint(tree: Tree, contents: Mapping[str, bytes], *, shows_hidden: bool = False) -> list[Finding]:
     """Return the findings, sorted by path. ``contents`` are by key, and those of ``wanted``.
+
+    ``shows_hidden`` is for a repository that is mounted so, where what is hidden by rule is not.
 
     >>> from modelfs.tree import build
     >>> config = b'backend: "onnxruntime"'
@@ -50,7 +52,7 @@ def lint(tree: Tree, contents: Mapping[str, bytes]) -> list[Finding]:
     >>> [f"{found.severity} {found.path}: {found.what}" for found in lint(shown, {"m/config.pbtxt": config})]
     ['error m/1/model.onnx: the model file of onnxruntime is missing']
     """
-    found = [*_root(tree.root), *_look_alikes(tree.root, "")]
+    found = [*_root(tree.root, shows_hidden=shows_hidden), *_look_alikes(tree.root, "")]
     models = _folders(tree.root)
     for name, model in models.items():
         found += _Model(name, model, contents, set(models)).findings()
@@ -59,14 +61,18 @@ def lint(tree: Tree, contents: Mapping[str, bytes]) -> list[Finding]:
     return sorted(found, key=lambda each: (each.path, each.rule))
 
 
-def _root(root: Directory) -> Iterator[Finding]:
+def _root(root: Directory, *, shows_hidden: bool) -> Iterator[Finding]:
     if isinstance(root.children.get(CONFIG_NAME), File):
         what = "a model's configuration lies in the repository's root, where Triton reads none"
         yield error("root", CONFIG_NAME, what, "name the folder above it, which holds the models")
     for name, node in root.children.items():
         if is_hidden(name) and isinstance(node, Directory):
-            what = "Triton takes each folder in the root for a model when it reads the store itself; a mount hides this"
-            yield warning("hidden", name, what, "move it out of the repository")
+            if shows_hidden:
+                what = "--show-hidden has a mount show this, and Triton takes each folder in the root for a model"
+                yield error("hidden", name, what, "move it out of the repository")
+            else:
+                what = "Triton takes this for a model when it reads the store itself; a mount hides it"
+                yield warning("hidden", name, what, "move it out of the repository")
     if not _folders(root):
         yield error("root", "", "there is no model here", "check the path, or upload one")
 

@@ -74,8 +74,12 @@ def test_folder_whose_name_is_no_number_is_none_of_tritons_business() -> None:
     assert beside({"m/assets/x": b"x", "m/v2/x": b"x"}) == set()
 
 
-def test_hidden_folder_in_the_root_is_a_warning() -> None:
+def test_hidden_folder_in_the_root_is_a_warning_and_an_error_where_it_is_shown() -> None:
     assert beside({".git/config": b"x"}) == {("warning", "hidden", ".git")}
+    shown = tree.build(
+        [ObjectInfo(".git/1/model.onnx", 1, "v", 1), ObjectInfo("m/1/model.onnx", 1, "v", 1)], show_hidden=True
+    )
+    assert [found.severity for found in lint.lint(shown, {}, shows_hidden=True)] == ["error"]
 
 
 @pytest.mark.parametrize("name", ["config", "c", "config.pb"])
