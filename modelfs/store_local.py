@@ -108,7 +108,10 @@ class LocalStore:
         except OSError as error:
             what = f"cannot write {path!r}: {error.strerror}"
             if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-                raise AccessRefusedError(f"{what}; do it as a user who may write there") from error
+                advice = (
+                    "write where the folder comes from" if error.errno == errno.EROFS else "let this user write there"
+                )
+                raise AccessRefusedError(f"{what}; {advice}") from error
             kind = ObjectNotFoundError if error.errno in _GONE else StoreUnavailableError
             raise kind(what) from error
 
