@@ -6,6 +6,7 @@ known (files of a custom backend, models in another repository) is a warning at 
 Source: Triton core of June 2026: ``AutoCompleteBackendFields``, ``VersionsToLoad``, ``ModelTimestamp``.
 """
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
@@ -14,7 +15,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.findings import Finding, error, warning
 from modelfs.model_config import ModelConfig, read
 from modelfs.pbtxt import PbtxtError
-from modelfs.tree import Directory, File, Node, Tree, is_hidden
+from modelfs.tree import Directory, File, Tree, is_hidden
 from modelfs.version_policy import CONFIG_NAME, is_version
 
 INDEX_SUFFIX = ".index.json"
@@ -22,8 +23,7 @@ READ_BYTES_MAX = 16 * 1024 * 1024
 """What is read of a repository at most, for each file: an index of 1,000 shards and 100,000 tensors has 10 MB."""
 
 _SCRIPT = "model.py"
-_TAKEN_FOR_A_NUMBER = re.compile(r"\s*[+-]?[0-9]")  # what std::stoll begins to read
-_VERSION_DIGITS_MAX = 18
+_TAKEN_FOR_A_NUMBER = re.compile(r"\s*[+-]?[0-9]+")  # what std::stoll reads of a name, whatever follows
 _STOLL_OVERFLOWS = 2**63  # which nobody catches there
 
 
@@ -115,7 +115,7 @@ class _Model:
         yield from self._configuration(config)
         backend = model_files.resolve(config, self._name, _first_folder(self._folder))
         yield from self._backend(config, backend, has_config=isinstance(file, File))
-        if not self._versions:
+        if not any(_number(name) is not None for name in _folders(self._folder)):
             yield error("versions", self._name, "there is no version folder in this model", "put the files into 1/")
         for version in sorted(self._versions, key=int):
             yield from self._version(version, config, backend)
@@ -126,8 +126,7 @@ class _Model:
     def _names(self) -> Iterator[Finding]:
         for name, node in self._folder.children.items():
             if isinstance(node, Directory) and not is_version(name) and _TAKEN_FOR_A_NUMBER.match(name):
-                what = _what_of_number(name)
-                yield error("version-name", self._path(name), what, "name it 1, 2, 3 …, or move it out of the model")
+                yield _odd_number(self._path(name), name)
             elif name != CONFIG_NAME and CONFIG_NAME.startswith(name):
                 what = f"Triton takes a name that {CONFIG_NAME} begins with for a second configuration, and then"
                 what += " notices no change of this model"
@@ -140,22 +139,23 @@ class _Model:
             yield error("name", path, what, "write that, or leave the name out")
         for label in config.label_filenames:
             yield from self._label(label)
-        for version in sorted(config.policy.specific or ()):
-            if str(version) not in self._versions:
-                what = "version_policy asks for this version, and it is not there"
-                yield error("policy", self._path(str(version)), what, "upload it, or change version_policy")
+        wanted = [str(version) for version in sorted(config.policy.specific or ())]
+        for version in (each for each in wanted if each not in self._versions):
+            what = "version_policy asks for this version, and it is not there"
+            tell = warning if set(wanted) & set(self._versions) else error  # Triton loads the others
+            yield tell("policy", self._path(version), what, "upload it, or change version_policy")
         for model in sorted(set(config.step_models) - self._models):
             what = f"a step of this ensemble is the model {model!r}, which is not in this repository"
             yield warning("ensemble", path, what, "upload it, unless another repository has it")
 
     def _label(self, label: str) -> Iterator[Finding]:
-        node = _find(self._folder, label)
-        if node is None and ".." in label.split("/"):
+        path = posixpath.normpath(label)
+        if path.startswith(("../", "/")):
             what = f"the labels {label!r} lie outside the model, where Triton reads none"
             yield error("labels", self._path(CONFIG_NAME), what, "put the file into the model's folder")
-        elif not isinstance(node, File):
+        elif not isinstance(Tree(self._folder).find(path), File):
             what = f"the file of labels that {CONFIG_NAME} names is missing"
-            yield error("labels", self._path(label), what, f"upload it, or change label_filename in {CONFIG_NAME}")
+            yield error("labels", self._path(path), what, f"upload it, or change label_filename in {CONFIG_NAME}")
 
     def _backend(self, config: ModelConfig, backend: model_files.Backend, *, has_config: bool) -> Iterator[Finding]:
         path = self._path(CONFIG_NAME)
@@ -167,7 +167,9 @@ class _Model:
             yield error("config", path, what, f'write backend: "…" into {CONFIG_NAME}')
         elif not has_config and not backend.completes and not self._completes_itself(backend):
             what = f"{backend.name} models need a configuration, and there is none"
-            yield error("config", path, what, "upload one that names the inputs and outputs")
+            # a Python model is loaded nevertheless, without inputs and outputs (seen)
+            tell = warning if backend.name == "python" else error
+            yield tell("config", path, what, "upload one that names the inputs and outputs")
 
     def _completes_itself(self, backend: model_files.Backend) -> bool:
         """Tell whether a Python model without a configuration makes its own."""
@@ -196,15 +198,29 @@ class _Model:
                 yield from model_files.missing_shards(key, self._contents[key], self._folder, self._name)
 
 
-def _what_of_number(name: str) -> str:
-    digits = name.strip().lstrip("+-")
-    if digits.isdigit() and digits[0] == "0":
-        return "Triton ignores a version with a leading zero"
-    if digits.isdigit() and len(digits) > _VERSION_DIGITS_MAX:
-        ends = ", and the whole server ends" if int(digits) >= _STOLL_OVERFLOWS else ", and no mount shows it"
-        return f"a version number of more than {_VERSION_DIGITS_MAX} digits is too large{ends}"
-    number = re.match(r"[0-9]+", digits)
-    return f"Triton takes this folder for version {int(number[0]) if number else name}, and then does not find it"
+def _number(name: str) -> int | None:
+    """Return the version that Triton takes a folder for, canonical or not; None where it takes it for none.
+
+    >>> [_number(name) for name in ("3", "3.bak", "0", "01", "-4", "assets")]
+    [3, 3, 0, None, -4, None]
+    """
+    found = _TAKEN_FOR_A_NUMBER.match(name)
+    return int(found[0]) if found and (name == "0" or name[0] != "0") else None
+
+
+def _odd_number(path: str, name: str) -> Finding:
+    """Return what is to be said of a folder whose name begins as a number and is none of a version."""
+    advice = "name it 1, 2, 3 …, or move it out of the model"
+    number = _number(name)
+    if number is None:
+        return error("version-name", path, "Triton ignores a version with a leading zero", advice)
+    if not -_STOLL_OVERFLOWS <= number < _STOLL_OVERFLOWS:
+        return error("version-name", path, "this number is too large for Triton, and its whole server ends", advice)
+    if str(number) == name and number >= 0:
+        what = "Triton loads this version, but modelfs takes only numbers from 1 on, of at most 18 digits, for one"
+        return warning("version-name", path, what, advice)
+    what = f"Triton takes this folder for version {number}, and then looks for that in a folder of that name"
+    return error("version-name", path, what, advice)
 
 
 def _folders(folder: Directory) -> dict[str, Directory]:
@@ -232,7 +248,3 @@ def _files(folder: Directory, path: str = "") -> Iterator[tuple[str, File]]:
             yield path + name, node
         else:
             yield from _files(node, f"{path}{name}/")
-
-
-def _find(folder: Directory, path: str) -> Node | None:
-    return Tree(folder).find(path)

@@ -1,6 +1,8 @@
 """What ``modelfs lint`` finds, rule by rule; that Triton would trip over it is said in the rule's source."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from modelfs import lint, tree
 from modelfs.blocks import ObjectInfo
@@ -58,16 +60,23 @@ def test_what_triton_loads_has_no_finding(files: dict[str, bytes]) -> None:
     [
         ("3.bak", "version 3"),
         ("01", "ignores a version with a leading zero"),
-        ("0", "leading zero"),
-        ("1" * 19, "no mount shows it"),
-        ("9" * 20, "the whole server ends"),
-        ("-4", "version 4"),
+        ("9" * 19, "its whole server ends"),
+        ("1" * 20, "its whole server ends"),
+        ("-4", "version -4"),
+        ("+5", "version 5"),
     ],
 )
 def test_folder_that_triton_takes_for_another_version_is_an_error(name: str, says: str) -> None:
     files = {**SOUND, f"m/{name}/model.onnx": b"w"}
     assert told(files) == {("error", "version-name", f"m/{name}")}
     assert says in lint_of(files)[0].what
+
+
+@pytest.mark.parametrize("name", ["0", "1" * 19])
+def test_version_that_triton_loads_and_modelfs_takes_for_none_is_a_warning(name: str) -> None:
+    assert beside({f"m/{name}/model.onnx": b"w"}, without="m/1/model.onnx") == {
+        ("warning", "version-name", f"m/{name}")
+    }
 
 
 def test_folder_whose_name_is_no_number_is_none_of_tritons_business() -> None:
@@ -96,7 +105,6 @@ def test_names_that_differ_by_case_only_are_a_warning() -> None:
     ("files", "says"),
     [
         ({"m/1/model.pt": b"w"}, "pytorch models need a configuration"),
-        ({"m/1/model.py": b"class TritonPythonModel: ..."}, "python models need a configuration"),
         ({"m/1/model.graphdef": b"w"}, "tensorflow models need a configuration"),
         ({"m/1/unknown": b"w"}, "cannot tell the backend"),
         ({"m/config.pbtxt": b"max_batch_size: 1", "m/1/unknown": b"w"}, "cannot tell the backend"),
@@ -106,6 +114,10 @@ def test_missing_configuration_is_an_error_where_triton_makes_none_itself(files:
     (found,) = lint_of(files)
     assert (found.severity, found.rule, found.path) == ("error", "config", "m/config.pbtxt")
     assert says in found.what
+
+
+def test_python_model_without_a_configuration_is_a_warning() -> None:
+    assert told({"m/1/model.py": b"class TritonPythonModel: ..."}) == {("warning", "config", "m/config.pbtxt")}
 
 
 def test_backend_is_guessed_from_the_first_folder_as_triton_does() -> None:
@@ -158,11 +170,14 @@ def test_labels_that_are_missing_or_outside_are_an_error() -> None:
     assert found == {("error", "labels", "m/labels/a.txt")}
     outside = ONNX + b' output { label_filename: "../b.txt" }'
     assert told({**SOUND, "m/config.pbtxt": outside}) == {("error", "labels", "m/config.pbtxt")}
+    inside = ONNX + b' output { label_filename: "1/../b.txt" }'
+    assert told({**SOUND, "m/config.pbtxt": inside, "m/b.txt": b"x"}) == set()
 
 
-def test_version_that_the_policy_asks_for_and_that_is_absent_is_an_error() -> None:
-    config = ONNX + b" version_policy: { specific { versions: [1, 3] } }"
-    assert told({**SOUND, "m/config.pbtxt": config}) == {("error", "policy", "m/3")}
+def test_version_that_the_policy_asks_for_and_that_is_absent_is_an_error_where_no_other_is_left() -> None:
+    config = ONNX + b" version_policy: { specific { versions: [%s] } }"
+    assert told({**SOUND, "m/config.pbtxt": config % b"3"}) == {("error", "policy", "m/3")}
+    assert told({**SOUND, "m/config.pbtxt": config % b"1, 3"}) == {("warning", "policy", "m/3")}
 
 
 def test_name_of_another_folder_is_an_error() -> None:
@@ -203,6 +218,34 @@ def test_model_file_without_bytes_is_an_error() -> None:
 
 def test_keys_that_no_tree_can_show_are_told() -> None:
     assert beside({"m/1//x": b"x", "m/../y": b"x"}) == {("warning", "key", "m/1//x"), ("warning", "key", "m/../y")}
+
+
+NAMES = st.sampled_from(
+    [
+        *("m", "M", "1", "01", "3.bak", "9" * 25, "٣", "²", ".x", "", "..", " 7", "+", "-", "config.pbtxt", "c"),
+        *("model.py", "model.onnx", "a.index.json", "configs", "labels.txt", "model.xml", "model.savedmodel"),
+    ]
+)
+CONTENTS = st.sampled_from(
+    [
+        *(b"", b"{", b"{}", b"\xff\xfe", ONNX, b'backend: "python" name: { }', b'{"weight_map": {"a": 1}}'),
+        b"name: [] output: 1 version_policy: 2",
+        b'platform: "ensemble" ensemble_scheduling: 3',
+        b'output { label_filename: "../../x" }',
+        b'version_policy { specific { versions: ["x", -1, 99999999999999999999] } }',
+        b'default_model_filename: "a//b/.."',
+    ]
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.lists(NAMES, min_size=1, max_size=5).map("/".join), CONTENTS, max_size=12))
+def test_whatever_is_stored_findings_lie_where_something_can_be_done(files: dict[str, bytes]) -> None:
+    for found in lint_of(files):
+        assert found.what
+        assert found.advice
+        assert "\n" not in found.what
+        assert found.path == "" or any(key.startswith(found.path.partition("/")[0]) for key in files)
 
 
 def test_root_without_models_is_an_error() -> None:

@@ -30,6 +30,17 @@ def test_r14_who_waits_for_a_refresh_finds_what_was_stored_before(store: FaultSe
         assert (done.returncode, done.stdout) == (0, f"{mount.path} will be listed now\n")
 
 
+def test_seal_of_a_mount_is_refused_and_sends_people_to_the_store(store: FaultServer, url: str, tmp_path: Path) -> None:
+    store.put("models", "repository/m/1/model.onnx", b"one")
+    with mounted(url, tmp_path, *SELDOM) as mount:
+        done = mount.command("seal", str(mount.path / "m/1"))
+        assert done.returncode == 2
+        assert "Read-only file system; write where the folder comes from" in done.stderr
+        assert mount.command("seal", f"{url}/m/1").stdout == "m/1 is sealed (1 files, 3 bytes)\n"
+        assert mount.command("refresh", str(mount.path), "--wait").returncode == 0
+        assert [path.name for path in (mount.path / "m/1").iterdir()] == ["model.onnx"]  # R16: nothing of ours
+
+
 def test_refresh_that_fails_says_why_and_the_mount_shows_what_it_had(
     store: FaultServer, url: str, tmp_path: Path
 ) -> None:
