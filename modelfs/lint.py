@@ -22,6 +22,9 @@ INDEX_SUFFIX = ".index.json"
 READ_BYTES_MAX = 16 * 1024 * 1024
 """What is read of a repository at most, for each file: an index of 1,000 shards and 100,000 tensors has 10 MB."""
 
+CONFIG_BYTES_MAX = 1024 * 1024
+"""A configuration has some KB. Reading a megabyte of braces takes a second."""
+
 _SCRIPT = "model.py"
 _TAKEN_FOR_A_NUMBER = re.compile(r"\s*[+-]?[0-9]+")  # what std::stoll reads of a name, whatever follows
 _STOLL_OVERFLOWS = 2**63  # which nobody catches there
@@ -33,7 +36,7 @@ def wanted(tree: Tree) -> list[ObjectInfo]:
     for model in _folders(tree.root).values():
         config = model.children.get(CONFIG_NAME)
         if isinstance(config, File):
-            found.append(config.info)
+            found += [config.info] if config.info.size <= CONFIG_BYTES_MAX else []
         else:
             script = (_first_folder(model) or model).children.get(_SCRIPT)
             found += [script.info] if isinstance(script, File) else []
@@ -103,7 +106,7 @@ class _Model:
         """Yield all that is to be said of it."""
         yield from self._names()
         file = self._folder.children.get(CONFIG_NAME)
-        if isinstance(file, File) and file.info.size > READ_BYTES_MAX:
+        if isinstance(file, File) and file.info.size > CONFIG_BYTES_MAX:
             yield error("config", file.info.key, "this is far too large to be a configuration", "look what it is")
             return
         text = self._contents.get(file.info.key, b"") if isinstance(file, File) else b""

@@ -7,11 +7,16 @@ Source: Triton's ``model_config.proto``, ModelVersionPolicy, and ``VersionsToLoa
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelfs.pbtxt import Message, PbtxtError, Value, parse
 
 CONFIG_NAME = "config.pbtxt"
+
+GUESSED_BYTES_MAX = 64 * 1024
+"""A longer config counts as having no policy: ``selected`` is called on the thread that answers the kernel, and to read
+a megabyte takes up to a second (measured). Triton's own examples have 1 KB."""
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -62,10 +67,10 @@ def selected(config: str, names: Iterable[str]) -> list[str]:
     >>> selected("version_policy: { specific: { versions: [1, 3] } }", ["1", "2", "3"])
     ['3', '1']
     """
-    try:
-        policy = of(parse(config))
-    except PbtxtError:
-        policy = Policy()
+    policy = Policy()
+    if len(config) <= GUESSED_BYTES_MAX:
+        with suppress(PbtxtError):
+            policy = of(parse(config))
     return policy.selects(names)
 
 

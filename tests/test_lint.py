@@ -255,6 +255,8 @@ def test_root_without_models_is_an_error() -> None:
 
 def test_large_file_is_not_read() -> None:
     huge = lint.READ_BYTES_MAX + 1
-    shown = tree.build([ObjectInfo("m/config.pbtxt", huge, "v", 1), ObjectInfo("m/1/a.index.json", huge, "v", 1)])
+    shown = tree.build(
+        [ObjectInfo("m/config.pbtxt", lint.CONFIG_BYTES_MAX + 1, "v", 1), ObjectInfo("m/1/a.index.json", huge, "v", 1)]
+    )
     assert lint.wanted(shown) == []
     assert [found.rule for found in lint.lint(shown, {})] == ["config"]
