@@ -14,7 +14,8 @@ import modelfs
 ROWS = (
     # pure: no I/O, no clock
     ("errors", "blocks", "answers", "pace", "version_policy", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "readahead", "pushing"),
+    ("location", "tree", "gate", "readahead", "pushing", "manifest", "wholeness"),
+    ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
     ("config", "credential_files", "proxies"),
@@ -40,7 +41,7 @@ ROWS = (
     ("engines",),
     ("opening",),
     # what is read, and what is shown
-    ("connections", "memory_limit"),
+    ("connections", "memory_limit", "remembered", "texts"),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
     ("streamer",),
