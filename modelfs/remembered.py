@@ -48,7 +48,9 @@ class Memory:
         """Return the tree that was kept last, or EMPTY. Blocks."""
         try:
             text = self._read()
-            tree = Tree(self._directory(json.loads(text))) if text is not None else EMPTY
+            if text is None:
+                return EMPTY
+            tree = Tree(self._directory(json.loads(text)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._warn(f"{self._path} cannot be used ({error or type(error).__name__}); remove it")
             return EMPTY

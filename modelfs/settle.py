@@ -31,6 +31,10 @@ from modelfs.wholeness import (
     with_folders,
 )
 
+PLAIN_SETTLINGS = 10
+"""How many settling times a new folder without a config and a version waits: it may be a model that begins with its
+labels, which Triton could not load, or weights that a model elsewhere reads. Names do not tell."""
+
 _VERSION_DIGITS_MAX = 18
 _CONFIGS_FOLDER = "configs"  # where Triton looks with --model-config-name
 
@@ -292,8 +296,10 @@ class Settling:
         if latest in ready:
             return ""
         if not latest:
-            is_model = self._config_of(model) is not None or len(groups) > 1
-            return "no version of it is whole" if is_model else ""
+            if self._config_of(model) is not None or len(groups) > 1:
+                return "no version of it is whole"
+            is_plain = self._moment.began_s - groups[""].changed_s >= PLAIN_SETTLINGS * self._settle_s
+            return "" if is_plain else "it has neither a config nor a version yet"
         reason = self._why_not_by_config(model, _names(Group(model, latest), shown[latest]), texts)
         return f"of its version {latest} {reason}" if reason else ""
 

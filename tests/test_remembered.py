@@ -99,7 +99,9 @@ def test_two_mounts_of_one_repository_do_not_share_a_memory(tmp_path: Path) -> N
 
 
 def test_only_the_user_may_look_at_what_is_kept(tmp_path: Path) -> None:
-    memory_in(tmp_path / "new" / "state").keep(tree_of({"m/1/x": ("v1", 5)}))
+    memory = memory_in(tmp_path / "new" / "state")
+    assert memory.recall() is EMPTY
+    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
     assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "new" / "state").iterdir()] == [0o600]
 

@@ -1,63 +1,9 @@
 """R11: a version is shown when it is whole, and until then what was shown before. Time is a number here."""
 
-from collections.abc import Mapping
-from itertools import count, pairwise
+from itertools import count
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from modelfs.blocks import ObjectInfo
-from modelfs.settle import Moment, Settling
-
-SETTLE_S = 10.0
-WALL_NS = 1_800_000_000_000_000_000
-PYTHON = 'backend: "python"'
-ONNX = 'backend: "onnxruntime"'
-PROPERTY = settings(deadline=None, max_examples=200)
-
-Contents = Mapping[str, str]
-
-
-class Repository:
-    """Listings of what a test says is stored, and what is shown after each. A version is the content's own text."""
-
-    def __init__(self, known: Contents | None = None, *, settle_s: float = SETTLE_S) -> None:
-        self.settling = Settling(settle_s, {info.key: info for info in _infos(known or {})})
-        self.asked: list[str] = []
-        self.unreadable: set[str] = set()
-        self.date_ns = WALL_NS
-
-    def listed(self, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
-        """Return the key and version of all that is shown once ``stored`` was listed at ``at_s``."""
-        listing = {info.key: info for info in _infos(stored, self.date_ns)}
-        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS))
-        self.asked = [info.key for info in wanted]
-        texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
-        return {info.key: info.version for info in self.settling.show(texts)}
-
-    def reasons(self) -> dict[str, str]:
-        """Return why each folder waits."""
-        return {each.folder: each.reason for each in self.settling.pending}
-
-
-def _infos(stored: Contents, date_ns: int = WALL_NS) -> list[ObjectInfo]:
-    return [ObjectInfo(key, len(content), content, date_ns) for key, content in stored.items()]
-
-
-def shown(stored: Contents) -> dict[str, str]:
-    """Return what is shown when all of ``stored`` is."""
-    return {info.key: info.version for info in _infos(stored)}
-
-
-MODEL = {"m/config.pbtxt": ONNX, "m/1/model.onnx": "one"}
-
-
-def settled(stored: Contents) -> Repository:
-    """Return a repository in which ``stored`` has been shown since 0 s."""
-    repository = Repository(stored)
-    assert repository.listed(stored, 0) == shown(stored)
-    return repository
+from settling_for_tests import MODEL, ONNX, PYTHON, SETTLE_S, WALL_NS, Contents, Repository, infos_of, settled, shown
 
 
 def test_r11_an_upload_in_any_order_shows_at_once_and_whole_when_nothing_changed_for_the_settling_time() -> None:
@@ -214,11 +160,13 @@ def test_files_in_the_root_belong_to_no_model_and_show_at_once() -> None:
     assert repository.listed({"readme": "r"}, 5) == shown({"readme": "r"})
 
 
-def test_a_folder_that_is_no_model_shows_when_it_has_settled() -> None:
+def test_a_folder_that_is_no_model_shows_after_ten_settling_times() -> None:
     repository = settled({})
     stored = {"data/x": "x", "data/y/z": "z"}
     repository.listed(stored, 5)
-    assert repository.listed(stored, 15) == shown(stored)
+    assert repository.listed(stored, 104) == {}
+    assert repository.reasons() == {"data": "it has neither a config nor a version yet"}
+    assert repository.listed(stored, 105) == shown(stored)
 
 
 # what vanishes
@@ -294,7 +242,7 @@ def sealed(version: str, files: Contents) -> dict[str, str]:
     """Return the manifest of the files of ``m/VERSION``."""
     told = ", ".join(
         f'"{info.key.split("/", 2)[2]}": {{"size": {info.size}, "version": "{info.version}"}}'
-        for info in _infos(files)
+        for info in infos_of(files)
         if info.key.startswith(f"m/{version}/")
     )
     return {f"m/{version}/.modelfs-seal.json": f'{{"format": 1, "files": {{{told}}}}}'}
@@ -354,97 +302,3 @@ def test_a_config_that_cannot_be_read_keeps_the_old_view() -> None:
     repository.listed(new, 10)
     assert repository.listed(new, 100) == shown(MODEL)
     assert repository.reasons() == {"m/2": "config.pbtxt cannot be read"}
-
-
-# properties
-
-FILES = ("model.onnx", "a", "b")
-stores = st.dictionaries(st.sampled_from(FILES), st.sampled_from(["v1", "v2"]), max_size=3)
-steps = st.lists(st.tuples(stores, st.sampled_from([1.0, 4.0, 11.0]), st.sampled_from([0.0, 2.0])), max_size=10)
-
-
-def dumb(history: list[tuple[float, float, dict[str, str]]]) -> dict[str, str]:
-    """Return what of one version with a settled config should be shown after ``history`` (begin, end, content).
-
-    The last content that was whole and stood unchanged from the end of one listing to the begin of another, 10 s
-    later; unless the version has vanished since, or was left without its model file for good.
-    """
-    shown_now: dict[str, str] = {}
-    for last, (began_s, _, content) in enumerate(history):
-        first = last
-        while first and history[first - 1][2] == content:
-            first -= 1
-        is_settled = began_s - history[first][1] >= SETTLE_S or content == shown_now
-        if not content or (is_settled and "model.onnx" in content):
-            shown_now = content
-        elif is_settled and shown_now.keys() - content.keys():
-            shown_now = {}
-    return shown_now
-
-
-@PROPERTY
-@given(steps)
-def test_what_a_version_shows_is_what_a_dumb_model_says(told: list[tuple[dict[str, str], float, float]]) -> None:
-    repository = settled({"m/config.pbtxt": ONNX})
-    history: list[tuple[float, float, dict[str, str]]] = []
-    now_s = 0.0
-    for stored, pause_s, taking_s in told:
-        now_s += pause_s
-        listing = {"m/config.pbtxt": ONNX, **{f"m/1/{name}": version for name, version in stored.items()}}
-        found = repository.listed(listing, now_s, taking_s=taking_s)
-        history.append((now_s, now_s + taking_s, dict(stored)))
-        now_s += taking_s
-        assert {key[4:]: version for key, version in found.items() if key.startswith("m/1/")} == dumb(history)
-
-
-KEYS = ("m/config.pbtxt", "m/labels", "m/1/model.onnx", "m/1/a", "m/2/model.onnx", "m/2/a")
-publications = st.lists(
-    st.tuples(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(["v1", "v2"])), st.sampled_from([1.0, 11.0])),
-    min_size=1,
-    max_size=8,
-)
-
-
-@PROPERTY
-@given(publications)
-def test_whatever_is_put_no_part_is_shown_and_all_is_shown_in_the_end(
-    told: list[tuple[dict[str, str], float]],
-) -> None:
-    repository = settled({})
-    seen: set[frozenset[tuple[str, str]]] = {frozenset()}  # of each group, every content that was ever listed
-    now_s = 0.0
-    before: set[str] = set()
-    for stored, pause_s in told:
-        now_s += pause_s
-        found = repository.listed(stored, now_s)
-        for content in (stored, found):
-            groups = [frozenset(pair for pair in content.items() if pair[0][2] == digit) for digit in "12"]
-            assert content is stored or seen.issuperset(groups)
-            seen.update(groups)
-        for version in "12":
-            assert f"m/{version}/a" not in found or f"m/{version}/model.onnx" in found
-        if "m/config.pbtxt" in found.keys() - before:
-            assert {"m/1/model.onnx", "m/2/model.onnx"} & found.keys()
-        before = set(found)
-    stored = told[-1][0]
-    found = repository.listed(stored, now_s + SETTLE_S)
-    whole = {key for key in stored if key.replace("/a", "/model.onnx") in stored}
-    assert {key for key in found if key[2].isdigit()} == {key for key in whole if key[2].isdigit()}
-    assert all(found[key] == stored[key] for key in whole if key[2].isdigit())
-
-
-@PROPERTY
-@given(publications)
-def test_what_is_pending_is_told_with_a_reason_and_ends(told: list[tuple[dict[str, str], float]]) -> None:
-    repository = settled({})
-    moments = [0.0]
-    for stored, pause_s in told:
-        moments.append(moments[-1] + pause_s)
-        found = repository.listed(stored, moments[-1])
-        assert all(repository.reasons().values())
-        assert (found == stored) or repository.reasons()
-        settles_s = repository.settling.settles_s
-        assert settles_s is None or moments[-1] < settles_s <= moments[-1] + SETTLE_S
-    assert all(later > earlier for earlier, later in pairwise(moments))
-    repository.listed(told[-1][0], moments[-1] + SETTLE_S)
-    assert repository.settling.settles_s is None
