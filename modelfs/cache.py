@@ -38,7 +38,6 @@ UNREAD_STALE_S = 30.0
 """How long look-ahead may wait for its reader while others want its room. Files that are held open and read no further
 (long-lived mappings) would else take the whole budget for ever: six left a seventh without read-ahead (seen)."""
 
-
 UNITS_IN_BUDGET = 16
 """A budget of 64 MiB is read ahead by 12 fetches of 4 MiB rather than by 6 of 8: the first bytes come sooner."""
 
@@ -47,6 +46,7 @@ class Extent:
     """A run of blocks of one object version that one request brings."""
 
     __slots__ = (
+        "began_s",
         "data",
         "error",
         "info",
@@ -67,6 +67,7 @@ class Extent:
         self.length = min(blocks.stop * BLOCK_BYTES, info.size) - self.offset
         self.on_landed = on_landed
         self.loading = trio.CancelScope()
+        self.began_s = 0.0  # of trio's clock
         self.ticket: Ticket | None = None  # while it is on its way
         self.data: memoryview | None = None
         self.error: ModelfsError | None = None
@@ -130,12 +131,7 @@ class BlockCache:
     def statistics(self) -> Statistics:
         """Return the figures of this moment."""
         return Statistics(
-            self._budget_bytes,
-            self._used_bytes,
-            self._peak_bytes,
-            self._fetches,
-            self._fetched_bytes,
-            len(self._room),
+            self._budget_bytes, self._used_bytes, self._peak_bytes, self._fetches, self._fetched_bytes, len(self._room)
         )
 
     def start(self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None) -> Extent | None:
@@ -158,29 +154,44 @@ class BlockCache:
         return extent
 
     async def read(
-        self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None
+        self,
+        info: ObjectInfo,
+        index: int,
+        unit: int,
+        on_landed: Landed | None = None,
+        *,
+        since_s: float | None = None,
     ) -> tuple[memoryview, int]:
         """Return a landed extent's bytes that hold block ``index``, and the file offset they begin at.
 
         As ``start``, but waits for room and for the bytes. The view stays valid, but its bytes are only counted in
-        the budget until the caller's next await: copy or answer before. Raises what the fetch raised; the next read
-        then tries again.
+        the budget until the caller's next await: copy or answer before. Raises what a fetch raised that began with this
+        read (``since_s``, now where it is None) or later; the next read then tries again.
         """
-        extent = await self._started(info, index, unit, on_landed)
-        if extent.data is None:
-            self._connections.pace.starve()
-            extent.waiters += 1
-            try:
-                await extent.landed.wait()
-            finally:
-                extent.waiters -= 1
-                if not extent.waiters:
-                    self._room.unpark_all()  # it may be evicted now, and nothing else would tell
+        began_s = trio.current_time() if since_s is None else since_s
+        for _ in range(2):
+            extent = await self._started(info, index, unit, on_landed)
+            await self._wait(extent)
+            if extent.error is None or extent.began_s >= began_s:
+                break  # else it was a prefetch that had used up its time before we came: ours begins now
         if extent.error is not None:
             raise type(extent.error)(str(extent.error)) from extent.error
         if extent.data is None:  # evicted cannot be: it had a waiter
             raise AssertionError(f"an extent landed without data: {extent.info.key!r}")
         return extent.data, extent.offset
+
+    async def _wait(self, extent: Extent) -> None:
+        """Wait until an extent has landed, or has failed."""
+        if extent.data is not None:
+            return
+        self._connections.pace.starve()
+        extent.waiters += 1
+        try:
+            await extent.landed.wait()
+        finally:
+            extent.waiters -= 1
+            if not extent.waiters:
+                self._room.unpark_all()  # it may be evicted now, and nothing else would tell
 
     async def _started(self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None) -> Extent:
         """Return the extent of block ``index``, begun as soon as there is room for it."""
@@ -196,7 +207,7 @@ class BlockCache:
     @property
     def unit_bytes_max(self) -> int:
         """The most that one fetch should ask for, on this link and in this budget."""
-        return min(self._connections.pace.unit_bytes_max, self._budget_bytes // UNITS_IN_BUDGET)
+        return min(self._connections.unit_bytes_max, self._budget_bytes // UNITS_IN_BUDGET)
 
     @property
     def fetches_at_once(self) -> int:
@@ -206,6 +217,11 @@ class BlockCache:
     def holds(self, info: ObjectInfo, index: int) -> bool:
         """Tell whether a block is in memory or on its way."""
         return ((info.key, info.version), index) in self._table
+
+    def landed(self, info: ObjectInfo, index: int) -> Extent | None:
+        """Return the extent of a block if it is in memory."""
+        extent = self._table.get(((info.key, info.version), index))
+        return extent if extent is not None and extent.data is not None else None
 
     def prefetch(self, info: ObjectInfo, blocks: range, unit: int, on_landed: Landed | None = None) -> bool:
         """Begin to fetch those of ``blocks`` that are not on their way, in order; False where the room has run out.
@@ -226,7 +242,12 @@ class BlockCache:
         return True
 
     def drop_idle(self) -> None:
-        """Drop all that has landed and that nobody waits for: the kernel has it, or nobody came."""
+        """Drop all that has landed, if nobody waits for anything: the kernel has it, or nobody came.
+
+        A reader that waits for a slow store finishes nothing for a while, and wants next what has come meanwhile.
+        """
+        if len(self._room) or any(extent.waiters for extent in self._loading):
+            return
         for extent in [each for queue in (self._read, self._unread) for each in queue if not each.waiters]:
             self._drop(extent)
 
@@ -297,6 +318,7 @@ class BlockCache:
         while stop < last and (identity, stop) not in self._table:
             stop += 1
         extent = Extent(info, range(wanted.start, stop), on_landed)
+        extent.began_s = trio.current_time()
         if not self._make_room(extent.length, is_prefetch=is_prefetch):
             return None
         self._used_bytes += extent.length
@@ -305,6 +327,7 @@ class BlockCache:
             self._table[identity, index] = extent
         self._loading.add(extent)
         extent.ticket = self._connections.ticket(identity, extent.length, is_urgent=not is_prefetch)
+        extent.ticket.line_up()
         self._nursery.start_soon(self._load, extent, extent.ticket)
         return extent
 
@@ -361,6 +384,7 @@ class BlockCache:
             log.exception("unexpected error in a fetch key=%r offset=%d", extent.info.key, extent.offset)
             extent.error = ModelfsError(f"{extent.info.key!r}: an unexpected error, which the log tells")
         finally:
+            ticket.end()
             extent.ticket = None
             self._loading.discard(extent)
             if extent.data is None and not extent.loading.cancel_called:

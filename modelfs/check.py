@@ -32,6 +32,7 @@ _READ_BYTES = 16 * 1024 * 1024
 
 _SOON_S = 24 * 3600.0
 _DAY_S = 86_400
+_EMPTY = "the mount will be empty; is the path right?"
 _THREADS = 2
 
 
@@ -97,7 +98,9 @@ async def _check_store(location: Location, config: Config, lines: list[Line]) ->
     except ModelfsError as error:
         lines.append(Line("list", "bad", str(error)))
         return
-    lines.extend(_listed(objects, took_s, None if location.scheme == "other" else pages, config))
+    lines.append(_listed(objects, took_s))
+    if location.scheme != "file":
+        lines.append(_cost(None if location.scheme == "other" else pages, config))
     if facts is not None:
         facts = await _facts(store) or facts  # the region may be the listing's
         where = f" in region {facts.region}" if facts.region else ""
@@ -127,18 +130,18 @@ def _credentials(facts: Facts) -> list[Line]:
     return lines
 
 
-def _listed(objects: Sequence[ObjectInfo], took_s: float, pages: int | None, config: Config) -> list[Line]:
-    """Tell what a listing found. ``pages`` is None where a page is no request, nor any known number of them."""
+def _listed(objects: Sequence[ObjectInfo], took_s: float) -> Line:
     size = sum(info.size for info in objects)
-    requests = "" if pages is None else f"{pages} requests and "
-    found = f"{len(objects)} objects, {size / 1e9:.2f} GB, in {requests}{took_s:.2f} s"
-    verdict: Verdict = "good" if objects else "doubtful"
-    advice = "" if objects else ": the mount will be empty; is the path right?"
+    found = f"{len(objects)} objects, {size / 1e9:.2f} GB, in {took_s:.2f} s"
+    return Line("list", "good", found) if objects else Line("list", "doubtful", f"{found}: {_EMPTY}")
+
+
+def _cost(pages: int | None, config: Config) -> Line:
+    """Tell what refreshing asks of a store. ``pages`` is None where a page is no request, nor any known number."""
     daily = "a request for each folder, and over HTTP for each file"
     if pages is not None:
-        daily = f"{round(pages * _DAY_S / config.refresh_s)} LIST requests a day"
-    cost = f"{daily}, at a refresh every {config.refresh_s:g} s (--refresh)"
-    return [Line("list", verdict, found + advice), Line("cost", "known", cost)]
+        daily = f"{round(pages * _DAY_S / config.refresh_s)} LIST requests a day ({pages} for each listing)"
+    return Line("cost", "known", f"{daily}, at a refresh every {config.refresh_s:g} s (--refresh)")
 
 
 async def _read(store: Store, objects: Sequence[ObjectInfo], policy: RetryPolicy) -> Line:

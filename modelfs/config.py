@@ -151,16 +151,17 @@ class Config(BaseModel):
         Option("endpoint_url", "URL", "http://host:port or https://host:port", "the cloud's own", is_for_listing=True),
         Field(
             pattern=r"^(?i:https?)://[^/?#@\s]+/*$",
-            description="Where an S3 or Google Cloud store is, when the repository's URL does not say so itself. Wins"
-            " over `AWS_ENDPOINT_URL`.",
+            description="Where an S3, Google Cloud or Azure store is, when the repository's URL does not say so itself."
+            " Wins over `AWS_ENDPOINT_URL` and `AZURE_STORAGE_BLOB_ENDPOINT`.",
         ),
     ] = None
     engine: Annotated[
         Literal["auto", "obstore", "fsspec"],
         Option("engine", "ENGINE", "auto, obstore or fsspec", "auto", parse_lower, is_for_listing=True),
         Field(
-            description="Who fetches the bytes of objects. auto is obstore, the faster one; fsspec is s3fs, gcsfs or"
-            " adlfs. Listings are the same with both, and so is a local folder.",
+            description="Who fetches the bytes of objects. auto is the fastest that can: connections of modelfs's own"
+            " for S3 over plain HTTP, else obstore; fsspec is s3fs, gcsfs or adlfs. Listings are the same with all,"
+            " and so is a local folder.",
         ),
     ] = "auto"
     allow_unpinned: Annotated[
@@ -184,8 +185,8 @@ class Config(BaseModel):
         bool,
         Option("sign_request", "", "true or false", "true", parse_switch, is_for_listing=True),
         Field(
-            description="Whether requests to S3 and Google Cloud carry credentials. `--no-sign-request` is anonymous"
-            " access.",
+            description="Whether requests to S3, Google Cloud and Azure carry credentials. `--no-sign-request` is"
+            " anonymous access.",
         ),
     ] = True
     request_payer: Annotated[

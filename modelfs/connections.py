@@ -4,9 +4,11 @@ Law: synchronous but for the waiting itself, on the trio thread. A prefetch that
 demand from then on. A quarter of the connections is kept for demand. Prefetches of one file go in the order they were
 asked for; those of several files take turns, so that no file waits behind the whole window of another.
 
-``max_bytes_per_s`` bounds what is asked for, for links that others share.
+``max_bytes_per_s`` bounds what is asked for, for links that others share. It is heeded before a turn is given and not
+behind it: prefetches that had their turn and waited for the rate would keep demand waiting behind all of them.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from types import TracebackType
@@ -14,7 +16,7 @@ from typing import Self
 
 import trio
 
-from modelfs.pace import Pace
+from modelfs.pace import UNIT_S, Pace
 
 SMALL_BYTES = 256 * 1024
 """Such a request takes a round trip and no bandwidth to speak of: pace has nothing to find out about it."""
@@ -28,8 +30,8 @@ class Ticket:
         self.group = group
         self.length = length
         self.is_urgent = is_urgent
-        self.turn: trio.Event | None = None  # while it waits
-        self.runs_as_prefetch: bool | None = None  # while it runs
+        self.turn: trio.Event | None = None  # while it is in the line, or its turn has come and nobody took it up
+        self.runs_as_prefetch: bool | None = None  # from its turn on
         self.began_s = 0.0  # of trio's clock: when it last came to run
         self.alongside = 0  # how many ran then, itself among them
 
@@ -42,6 +44,14 @@ class Ticket:
         """Make it demand: somebody waits for it."""
         if not self.is_urgent:
             self._connections.promote(self)
+
+    def line_up(self) -> None:
+        """Take a place in the line now. Tasks begin in any order, and what is asked for first should come first."""
+        self._connections.line_up(self)
+
+    def end(self) -> None:
+        """Give up a place that was not taken up."""
+        self._connections.end(self)
 
     async def __aenter__(self) -> Self:
         await self._connections.acquire(self)
@@ -62,37 +72,56 @@ class Connections:
         self._early_most = max(1, most - most // 4)
         self.pace = Pace(least=2, most=self._early_most)
         self._max_bytes_per_s = max_bytes_per_s
-        self._free_at_s = 0.0
+        self._free_at_s = -math.inf  # of trio's clock: when the rate allows the next request
+        self._is_timed = False  # whether a task waits for that
         self._running = 0
         self._prefetches = 0
         self._urgent: OrderedDict[Ticket, None] = OrderedDict()
         self._early: OrderedDict[Hashable, OrderedDict[Ticket, None]] = OrderedDict()
 
+    @property
+    def unit_bytes_max(self) -> int:
+        """The most that one request should ask for: at the rate of a connection, and at the one that is allowed."""
+        paced = self.pace.unit_bytes_max
+        return paced if self._max_bytes_per_s is None else min(paced, int(self._max_bytes_per_s * UNIT_S))
+
     def ticket(self, group: Hashable, length: int, *, is_urgent: bool) -> Ticket:
         """Return a ticket for a request of ``length`` bytes, which takes its turn among the files with ``group``."""
         return Ticket(self, group, length, is_urgent=is_urgent)
 
+    def line_up(self, ticket: Ticket) -> trio.Event:
+        """Give the ticket a place in the line, if it has none, and return what tells of its turn."""
+        if ticket.turn is None:
+            ticket.turn = trio.Event()
+            if ticket.is_urgent:
+                self._urgent[ticket] = None
+            else:
+                self._early.setdefault(ticket.group, OrderedDict())[ticket] = None
+            self._admit()
+        return ticket.turn
+
     async def acquire(self, ticket: Ticket) -> None:
         """Wait for the ticket's turn."""
-        ticket.turn = trio.Event()
-        if ticket.is_urgent:
-            self._urgent[ticket] = None
-        else:
-            self._early.setdefault(ticket.group, OrderedDict())[ticket] = None
-        self._admit()
+        turn = self.line_up(ticket)
         try:
-            await ticket.turn.wait()
-            await self._throttle(ticket.length)
+            await turn.wait()
             ticket.began_s = trio.current_time()
             ticket.alongside = self._running
         except trio.Cancelled:
-            if ticket.turn.is_set():
-                self.release(ticket)
-            else:
-                self._withdraw(ticket)
+            self.end(ticket)
             raise
-        finally:
-            ticket.turn = None
+        ticket.turn = None
+
+    def end(self, ticket: Ticket) -> None:
+        """See ``Ticket.end``."""
+        if ticket.turn is None:
+            return
+        has_come = ticket.turn.is_set()
+        ticket.turn = None
+        if has_come:
+            self.release(ticket)
+        else:
+            self._withdraw(ticket)
 
     def release(self, ticket: Ticket) -> None:
         """End a ticket's use of a connection."""
@@ -123,12 +152,28 @@ class Connections:
             del self._early[ticket.group]
 
     def _admit(self) -> None:
-        while self._running < self._most and (ticket := self._next()) is not None:
+        while self._running < self._most and not self._is_throttled() and (ticket := self._next()) is not None:
+            if self._max_bytes_per_s is not None:
+                self._free_at_s = max(trio.current_time(), self._free_at_s) + ticket.length / self._max_bytes_per_s
             self._running += 1
             ticket.runs_as_prefetch = not ticket.is_urgent
             self._prefetches += not ticket.is_urgent
             assert ticket.turn is not None  # noqa: S101  it waits
             ticket.turn.set()
+
+    def _is_throttled(self) -> bool:
+        """Tell whether the rate allows no request now. Whoever waits then gets a turn when it does."""
+        if trio.current_time() >= self._free_at_s or not (self._urgent or self._early):
+            return False
+        if not self._is_timed:
+            self._is_timed = True
+            trio.lowlevel.spawn_system_task(self._admit_in_time)
+        return True
+
+    async def _admit_in_time(self) -> None:
+        await trio.sleep_until(self._free_at_s)
+        self._is_timed = False
+        self._admit()
 
     def _next(self) -> Ticket | None:
         if self._urgent:
@@ -143,11 +188,3 @@ class Connections:
                 self._early[group] = waiting  # behind the others
             return ticket
         return None
-
-    async def _throttle(self, length: int) -> None:
-        if self._max_bytes_per_s is None:
-            return
-        now_s = trio.current_time()
-        starts_s = max(now_s, self._free_at_s)
-        self._free_at_s = starts_s + length / self._max_bytes_per_s
-        await trio.sleep_until(starts_s)

@@ -4,10 +4,11 @@ Law: symbolic links are followed, since Kubernetes swaps the link to a folder wh
 credentials from a file that others can write: they would choose who root is, and a profile may name a program to run.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from modelfs.errors import UsageError
 
@@ -40,3 +41,16 @@ def check_writers(path: Path, what: str = "the credential file") -> None:
         return
     if stat.S_ISREG(mode) and mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(f"others can write {what} {path}: forbid it with 'chmod go-w {path}'")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open ``path`` for reading, at once. Raises OSError, also for a pipe.
+
+    The open of a pipe waits for whoever writes into it. A file that is asked for at each request, under a lock, would
+    keep every read of a living mount waiting for as long.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115  Path.open takes no opener; the caller closes it
+    if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe, not a file")
+    return file

@@ -30,6 +30,9 @@ _KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOK
 _RELOAD_S = 60.0
 """How long keys that do not refresh themselves are used before their source is asked again, should no file tell."""
 
+_OF_A_PROFILE = frozenset({"shared-credentials-file", "config-file", "assume-role", "custom-process", "sso", "login"})
+"""What botocore calls the sources that a profile names."""
+
 
 @dataclass(frozen=True, slots=True)
 class S3Keys:
@@ -59,7 +62,8 @@ def find_s3(environment: Mapping[str, str], file: CredentialFile | None = None) 
     if keys is not None:
         return lambda: keys
     files = (config_file(environment), credentials_file(environment))
-    chain = Chain(lambda: with_botocore(lambda: _load(environment)), files=files)
+    profile = environment.get("AWS_PROFILE", "").strip() or "default"
+    chain = Chain(lambda: with_botocore(lambda: _load(environment)), files=files, profile=profile)
     return chain if chain.found else None
 
 
@@ -99,11 +103,17 @@ class Chain:
     """
 
     def __init__(
-        self, load: Callable[[], Any], *, files: Sequence[Path] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        load: Callable[[], Any],
+        *,
+        files: Sequence[Path] = (),
+        profile: str = "default",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Load once. Raises UsageError or AccessRefusedError when that fails."""
+        """Load once. Raises UsageError or AccessRefusedError when that fails. ``profile`` is for people."""
         self._load = load
         self._files = files
+        self._profile = profile
         self._clock = clock
         self._lock = threading.Lock()
         self._stamps = self._stamp()
@@ -121,11 +131,12 @@ class Chain:
             self._reload()
             credentials = self._credentials
             frozen = with_botocore(credentials.get_frozen_credentials)
+        method = str(getattr(credentials, "method", ""))
         return S3Keys(
             frozen.access_key,
             frozen.secret_key,
             frozen.token,
-            origin=str(getattr(credentials, "method", "")),
+            origin=f"the profile {self._profile!r} ({method})" if method in _OF_A_PROFILE else method,
             expires_at=getattr(credentials, "_expiry_time", None),  # botocore tells it nowhere else
         )
 

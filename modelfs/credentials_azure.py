@@ -95,6 +95,8 @@ def find_azure(
         raise UsageError(f"a token of {kind} would go over the network unencrypted: use an https:// endpoint")
     if isinstance(source, AzureSas):
         tell_expiry(kind, source.expires_at, "mount again with a new one, or use --sas-file,")
+    if file is not None and not has_own and source is not None:
+        kind = f"{VARIABLE}={file.path}, entry {file().name!r} ({kind})"
     if file is not None and isinstance(source, AzureKey):
         return AzureAccess(url, account, lambda: _key(account, file()["account_key"], VARIABLE), kind)
     if isinstance(source, AzureKey | AzureSas):

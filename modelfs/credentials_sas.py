@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from modelfs.azure_signing import AzureSas
-from modelfs.credential_files import Stamp, check_writers, stamp
+from modelfs.credential_files import Stamp, check_writers, open_file, stamp
 from modelfs.errors import ModelfsError, UsageError
 from modelfs.location import parse_azure_token
 
@@ -45,7 +45,7 @@ class SasFile:
     def _read(self) -> AzureSas:
         check_writers(self.path)
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 text = file.read(_FILE_BYTES_MAX)
         except OSError as error:
             raise UsageError(f"the SAS file {self.path} cannot be read: {error.strerror}") from error

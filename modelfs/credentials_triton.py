@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfs import location as locations
-from modelfs.credential_files import Stamp, check_writers, stamp
+from modelfs.credential_files import Stamp, check_writers, open_file, stamp
 from modelfs.errors import ModelfsError, UsageError
 from modelfs.location import Location
 
@@ -73,7 +73,7 @@ class CredentialFile:
     def _read(self) -> Entry:
         check_writers(self.path)
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 text = file.read(_FILE_BYTES_MAX + 1)
         except OSError as error:
             raise UsageError(f"{VARIABLE}={self.path} cannot be read: {error.strerror}") from error

@@ -66,7 +66,7 @@ class DirectClient:
             patience_s = self._stall_timeout_s + length / _DRIP_BYTES_PER_S
             cast("_Wire", connection.sock).deadline_s = time.monotonic() + patience_s
             connection.request("GET", path, headers=dict(headers))
-            answer = self._receive(connection.getresponse(), length, what)
+            answer, is_read = self._receive(connection.getresponse(), length, what)
         except HTTP_ERRORS as error:
             if connection is not None:
                 connection.close()
@@ -75,20 +75,31 @@ class DirectClient:
             if connection is not None:
                 connection.close()
             raise
-        self._give_back(connection)
+        if is_read:
+            self._give_back(connection)
+        else:
+            connection.close()  # the rest of this answer would be taken for the next
         return answer
 
-    def _receive(self, response: http.client.HTTPResponse, length: int, what: str) -> Answer:
+    def _receive(self, response: http.client.HTTPResponse, length: int, what: str) -> tuple[Answer, bool]:
+        """Return the answer, and whether it was read to its end."""
+        with response:
+            answer = self._body(response, length, what)
+            return answer, response.isclosed()  # http.client does so at the end of a body
+
+    def _body(self, response: http.client.HTTPResponse, length: int, what: str) -> Answer:
         if response.status not in _SUCCESS:
-            body = memoryview(response.read(_ERROR_BYTES))
-            response.close()  # a rest of it would be taken for the next answer; the connection ends with it
-            return Answer(response.status, response.headers, body)
-        if response.length != length:  # None where the answer does not say
-            said = "does not say how long it is" if response.length is None else f"has {response.length} bytes"
-            raise CorruptAnswerError(f"{what}: the answer {said}, and {length} were asked for")
+            return Answer(response.status, response.headers, memoryview(response.read(_ERROR_BYTES)))
+        if response.length is not None and response.length != length:
+            raise CorruptAnswerError(f"{what}: the answer has {response.length} bytes, and {length} were asked for")
         body = self._buffers.take(length)
-        if response.readinto(body) < length:  # a buffered reader's: all, or the end of the connection
+        filled = 0
+        while filled < length and (received := response.readinto(body[filled:])):  # once, but for chunks
+            filled += received
+        if filled < length:
             raise CorruptAnswerError(f"{what}: the store's answer is shorter than it said")
+        if response.read(1):  # of chunks, and of what ends with its connection
+            raise CorruptAnswerError(f"{what}: the store's answer is longer than what was asked for")
         return Answer(response.status, response.headers, body.toreadonly())
 
     def _take(self) -> http.client.HTTPConnection:
@@ -97,8 +108,7 @@ class DirectClient:
                 if not self._idle:
                     break
                 connection = self._idle.pop()
-            sock = cast("_Wire", connection.sock).socket
-            if not select.select([sock], [], [], 0)[0]:
+            if not _has_something_to_say(cast("_Wire", connection.sock).socket):
                 return connection
             connection.close()  # the store has closed it, or says what nobody asked
         connection = http.client.HTTPConnection(self._host, self._port)
@@ -125,21 +135,39 @@ class DirectClient:
         connection.close()
 
 
+def _has_something_to_say(sock: socket.socket) -> bool:
+    poll = select.poll()  # select knows no descriptor beyond 1023
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class _Wire:
     """What http.client needs of a socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.deadline_s = math.inf  # of the monotonic clock: an answer that only drips is given up
+        self._answers = 0  # that are being read
+        self._is_closed = False
 
     def sendall(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
+        self._answers += 1
         return io.BufferedReader(_Incoming(self))
 
     def close(self) -> None:
-        self.socket.close()
+        """Close, but for the answer that is being read: http.client calls this as soon as the head says "close"."""
+        self._is_closed = True
+        if not self._answers:
+            self.socket.close()
+
+    def end_answer(self) -> None:
+        """Take note that nobody reads an answer any more."""
+        self._answers -= 1
+        if self._is_closed:
+            self.close()
 
 
 class _Incoming(io.RawIOBase):
@@ -150,6 +178,11 @@ class _Incoming(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._wire.end_answer()
 
     def readinto(self, buffer: Any) -> int:
         if time.monotonic() > self._wire.deadline_s:

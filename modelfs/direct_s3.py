@@ -25,7 +25,8 @@ class S3Reader:
     """Reads the objects of one bucket in one region; see ``Reader``."""
 
     name = "direct"
-    unreadable = re.compile(r"[\ud800-\udfff]")
+    unreadable = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+    """Control characters could be asked for, but every engine shows the same."""
 
     def __init__(self, place: S3Place, *, buffers: Buffers) -> None:
         """Connect to nothing yet."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import urllib3
 
-from modelfs.credential_files import check_writers, stamp
+from modelfs.credential_files import check_writers, open_file, stamp
 from modelfs.errors import AccessRefusedError, StoreUnavailableError, UsageError
 from modelfs.gcs_tokens import Token
 from modelfs.proxies import proxy_for
@@ -73,7 +73,7 @@ def _read(path: Path, named: str) -> tuple[Any, str]:
     """Return google-auth's credentials of a file, and its kind."""
     check_writers(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             text = file.read(_FILE_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{named} cannot be read: {error.strerror}") from error

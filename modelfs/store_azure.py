@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfs.azure_listing import Container, Lister
-from modelfs.azure_signing import AzureSas
+from modelfs.azure_signing import AzureBearer, AzureSas
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
@@ -60,5 +60,8 @@ class AzureStore:
         """Return what is known now; see ``Telling``."""
         access = self.access
         credential = access.source() if access.source is not None else None  # raises where there is no token
-        expires_at_s = credential.expires_at if isinstance(credential, AzureSas) else None
-        return Facts(access.service_url, access.kind, expires_at_s=expires_at_s, engine=self._reader.name)
+        expires_at_s = credential.expires_at if isinstance(credential, AzureSas | AzureBearer) else None
+        renews = isinstance(credential, AzureBearer)
+        return Facts(
+            access.service_url, access.kind, expires_at_s=expires_at_s, renews=renews, engine=self._reader.name
+        )

@@ -71,9 +71,11 @@ class GCSStore:
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""
-        # tokens renew themselves, so their end is nobody's concern
-        identity = "none: requests are anonymous" if self._tokens is None else self._tokens().origin
-        return Facts(self._endpoint, identity, engine=self._reader.name)
+        if self._tokens is None:
+            return Facts(self._endpoint, "none: requests are anonymous", engine=self._reader.name)
+        token = self._tokens()
+        expires_at_s = token.expires_at_s
+        return Facts(self._endpoint, token.origin, expires_at_s=expires_at_s, renews=True, engine=self._reader.name)
 
 
 def _is_loopback(host: str) -> bool:

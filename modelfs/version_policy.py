@@ -11,9 +11,11 @@ from collections.abc import Iterable
 CONFIG_NAME = "config.pbtxt"
 
 _COMMENT = re.compile(r"#[^\n]*")
-_POLICY = re.compile(r"version_policy\s*:?\s*\{\s*(latest|all|specific)\s*:?\s*\{([^}]*)\}")
-_LATEST = re.compile(r"num_versions\s*:\s*(\d{1,9})")
-_SPECIFIC = re.compile(r"versions\s*:\s*(\[[\d\s,]*\]|\d+)")
+# possessive: a megabyte of blanks would else take hours, on the thread that answers the kernel
+_POLICY = re.compile(r"version_policy\s*+:?+\s*+\{\s*+(latest|all|specific)\s*+:?+\s*+\{([^{}]*+)\}")
+_LATEST = re.compile(r"num_versions\s*+:\s*+(\d{1,9})")
+_SPECIFIC = re.compile(r"versions\s*+:\s*+(\[[\d\s,]*+\]|\d++)")
+_NUMBER = re.compile(r"(?<!\d)\d{1,18}(?!\d)")  # Python refuses to read one of 4,300 digits
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -37,5 +39,5 @@ def selected(config: str, names: Iterable[str]) -> list[str]:
     if kind == "latest":
         number = _LATEST.search(inside)
         return versions[: max(1, int(number[1]))] if number else versions[:1]
-    wanted = {int(number) for group in _SPECIFIC.findall(inside) for number in re.findall(r"\d+", group)}
+    wanted = {int(number) for group in _SPECIFIC.findall(inside) for number in _NUMBER.findall(group)}
     return [name for name in versions if int(name) in wanted]

@@ -155,6 +155,7 @@ class Worker:
         if limit_bytes is not None and limit_bytes // 4 < budget_bytes:
             budget_bytes = max(LEAST_BUDGET_BYTES, limit_bytes // 4)
             log.info("less memory than --memory allows budget_bytes=%d group_limit_bytes=%d", budget_bytes, limit_bytes)
+        self._buffers.most_bytes = budget_bytes
         self._connections = Connections(most=config.max_connections, max_bytes_per_s=config.max_rate_bytes_per_s)
         self._cache = BlockCache(
             budget_bytes=budget_bytes,

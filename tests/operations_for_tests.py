@@ -19,6 +19,7 @@ from stores.memory_store import MemoryStore
 from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
+from modelfs.foresight import Foresight
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
@@ -126,8 +127,9 @@ def assemble(
     fetch: Fetch | None = None,
     budget_bytes: int = 2**26,
     window_bytes: int = 2**22,
+    foreseen_bytes: int | None = None,
 ) -> Mounted:
-    """Put the parts together as the worker does."""
+    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
     view = View(
         store,
         policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
@@ -144,6 +146,9 @@ def assemble(
         view,
         ownership=Ownership(uid=1001, gid=1002),
         open_streamer=lambda info, _inode: Streamer(info, cache, window_bytes=window_bytes),
+        foresight=None
+        if foreseen_bytes is None
+        else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
     )
     return Mounted(store, view, cache, operations, Kernel(operations))
 

@@ -2,85 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from cache_invariants import check_cache, check_cache_at_rest
+from cache_for_tests import B, Lab, Source, check_read, info, run
+from cache_invariants import check_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
+from modelfs.blocks import ObjectInfo, block_count
 from modelfs.cache import UNREAD_STALE_S, BlockCache, Extent
-from modelfs.connections import Connections, Ticket
+from modelfs.connections import Connections
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
-
-B = BLOCK_BYTES
-PATIENCE_S = 10_000  # of virtual time
-
-
-def info(key: str = "m/1/x", blocks: int = 64, tail: int = 0) -> ObjectInfo:
-    return ObjectInfo(key, blocks * B + tail, "v1", 0)
-
-
-class Source:
-    """Answers fetches after ``delay_s`` or when told to, and logs them. A block's bytes are its index."""
-
-    def __init__(self) -> None:
-        self.delay_s = 1.0
-        self.asked: list[tuple[str, int, int, bool]] = []
-        self.fails: list[BaseException] = []  # taken by the next fetches
-        self.cut = 0  # bytes missing from each answer
-
-    async def fetch(self, info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
-        self.asked.append((info.key, offset // B, -(-length // B), not ticket.is_urgent))
-        failure = self.fails.pop(0) if self.fails else None
-        async with ticket:
-            await trio.sleep(self.delay_s)
-        if failure:
-            raise failure
-        return memoryview(content(info)[offset : offset + length - self.cut])
-
-
-def content(info: ObjectInfo) -> bytes:
-    return b"".join(bytes([index % 256]) * B for index in range(-(-info.size // B)))[: info.size]
-
-
-class Lab(NamedTuple):
-    """What a test works with. The nursery's tasks must end before the test does."""
-
-    cache: BlockCache
-    source: Source
-    nursery: trio.Nursery
-
-
-def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16) -> None:
-    """Run ``body`` within bounded virtual time, and check that it leaves no waiter and no debt behind."""
-
-    async def main() -> None:
-        source = Source()
-        with trio.fail_after(PATIENCE_S):
-            async with trio.open_nursery() as loads:
-                cache = BlockCache(
-                    budget_bytes=budget_blocks * B,
-                    fetch=source.fetch,
-                    connections=Connections(most=1000),
-                    nursery=loads,
-                )
-                async with trio.open_nursery() as nursery:
-                    await body(Lab(cache, source, nursery))
-            check_cache_at_rest(cache)
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-async def check_read(cache: BlockCache, info: ObjectInfo, index: int, unit: int = 1) -> None:
-    view, base = await cache.read(info, index, unit)
-    start = index * B - base
-    assert 0 <= start < len(view)
-    assert view[start] == index % 256
-    check_cache(cache)
 
 
 def test_concurrent_readers_share_one_load() -> None:
@@ -140,6 +76,31 @@ def test_a_failed_load_is_told_to_every_reader_and_tried_again_by_the_next() -> 
         assert lab.cache.statistics().used_bytes == 0
         await check_read(lab.cache, info(), 0)
         assert len(lab.source.asked) == 2
+
+    run(body)
+
+
+def test_a_reader_does_not_inherit_the_failure_of_a_prefetch_that_began_before_it_came() -> None:
+    async def body(lab: Lab) -> None:
+        lab.source.fails.append(StoreUnavailableError("away, and the deadline has passed"))
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(0.5)
+        await check_read(lab.cache, info(), 0, 4)
+
+    run(body)
+
+
+def test_nothing_is_dropped_as_idle_while_a_reader_waits() -> None:
+    async def body(lab: Lab) -> None:
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(2)
+        lab.nursery.start_soon(check_read, lab.cache, info(), 8, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        lab.cache.drop_idle()
+        assert lab.cache.holds(info(), 0)
+        await trio.sleep(2)
+        lab.cache.drop_idle()
+        assert not lab.cache.holds(info(), 0)
 
     run(body)
 
@@ -334,15 +295,16 @@ def test_an_extent_knows_its_blocks() -> None:
 
 # random schedules
 
-actions = st.sampled_from(["read", "cancelled read", "prefetch", "read to end", "abandon", "fail", "break", "wait"])
+READS = ("read", "cancelled read", "prefetch", "pushed prefetch")
+actions = st.sampled_from([*READS, "read to end", "abandon", "drop idle", "fail", "break", "wait"])
 pauses = st.sampled_from([0, 0.5, 1, 3])
 steps = st.tuples(actions, st.integers(0, 2), st.integers(0, 11), st.integers(1, 8), pauses)
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.integers(1, 10), st.lists(steps))
+@given(st.integers(1, 10), st.sampled_from([1, 2, 4, 1000]), st.lists(steps))
 def test_any_schedule_keeps_the_budget_and_serves_every_reader(
-    budget_blocks: int, schedule: list[tuple[str, int, int, int, float]]
+    budget_blocks: int, connections: int, schedule: list[tuple[str, int, int, int, float]]
 ) -> None:
     async def body(lab: Lab) -> None:
         for action, which, index, unit, pause_s in schedule:
@@ -350,7 +312,7 @@ def test_any_schedule_keeps_the_budget_and_serves_every_reader(
             await act(lab, action, info(f"file{which}", blocks=11, tail=1), index, unit)
             check_cache(lab.cache)
 
-    run(body, budget_blocks=budget_blocks)
+    run(body, budget_blocks=budget_blocks, connections=connections)
 
 
 async def act(lab: Lab, action: str, file: ObjectInfo, index: int, unit: int) -> None:
@@ -362,14 +324,35 @@ async def act(lab: Lab, action: str, file: ObjectInfo, index: int, unit: int) ->
             lab.nursery.start_soon(give_up, lab.source.delay_s, read_or_fail, lab.cache, file, index, unit)
         case "prefetch":
             lab.cache.prefetch(file, range(index, block_count(file.size, block_bytes=B)), unit)
+        case "pushed prefetch":
+            landed = partial(push, lab, unit)
+            lab.cache.prefetch(file, range(index, block_count(file.size, block_bytes=B)), unit, landed)
         case "read to end":
             lab.cache.read_to_end(file, index)
+        case "drop idle":
+            lab.cache.drop_idle()
         case "abandon":
             lab.cache.abandon(file)
         case "wait":
             await trio.sleep(lab.source.delay_s)
         case _:
             lab.source.fails.append(StoreUnavailableError("away") if action == "fail" else ZeroDivisionError("a bug"))
+
+
+def push(lab: Lab, number: int, extent: Extent) -> None:
+    """Hold what has landed for a while, as a push does; then let it go whole, or but for some blocks of it."""
+    if not lab.cache.hold(extent):
+        return
+
+    async def end() -> None:
+        await trio.sleep(number / 2)
+        if number % 3:
+            lab.cache.shed(extent, [index for index in extent.blocks if index % 3 == number % 3])
+        else:
+            lab.cache.unhold(extent)
+        check_cache(lab.cache)
+
+    lab.pushes.start_soon(end)
 
 
 async def read_or_fail(cache: BlockCache, file: ObjectInfo, index: int, unit: int) -> None:

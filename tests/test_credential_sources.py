@@ -58,7 +58,7 @@ def test_assumed_role_of_a_source_profile(home: Path, endpoints: Endpoints) -> N
     write(home, "config", f"[profile role]\nrole_arn = {ROLE}\nsource_profile = base\nregion = eu-west-3\n")
     found = keys(AWS_PROFILE="role")
     assert found == ROLE_KEYS
-    assert found.origin == "assume-role"
+    assert found.origin == "the profile 'role' (assume-role)"
     assert found.expires_at is not None
     assert endpoints.asked == ["AssumeRole"]
 
@@ -125,7 +125,7 @@ def test_process_of_a_profile(home: Path) -> None:
     write(home, "config", f"[profile run]\ncredential_process = cat {home}/keys.json\n")
     found = keys(AWS_PROFILE="run")
     assert found == S3Keys("AKPROC", "proc-secret", "proc-token")
-    assert found.origin == "custom-process"
+    assert found.origin == "the profile 'run' (custom-process)"
 
 
 def test_process_that_fails_is_one_of_our_errors(home: Path) -> None:

@@ -195,10 +195,14 @@ def test_tritons_file_stands_for_all_credentials_and_is_followed(tmp_path: Path)
     access = find_azure(location, environment, find_file(location, environment))
     assert access.source is not None
     assert access.source() == AzureKey("other", KEY)
+    assert access.kind == f"{VARIABLE}={path}, entry '' (AZURE_STORAGE_KEY)"
     write(OTHER_KEY)
     assert access.source() == AzureKey("other", OTHER_KEY)
     elsewhere = parse("as://acct/c2")
-    assert find_azure(elsewhere, environment, find_file(elsewhere, environment)).source is None
+    nobody = find_azure(elsewhere, environment, find_file(elsewhere, environment))
+    assert (nobody.source, nobody.kind) == (None, "nobody")
+    with_sas = parse(f"{URL}?{SAS}")
+    assert find_azure(with_sas, environment, find_file(with_sas, environment)).kind == "the SAS of the URL"
 
 
 def test_nothing_shows_a_secret() -> None:

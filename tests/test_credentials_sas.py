@@ -90,6 +90,16 @@ def test_unusable_file_is_one_sentence_without_a_secret(path: Path, text: str | 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the rule is for root")
+def test_pipe_is_refused_and_not_waited_for(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sas = SasFile(path)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    assert sas() == AzureSas.of(OLD)
+    assert "it is a pipe" in caplog.text
+    with pytest.raises(UsageError, match="it is a pipe"):
+        SasFile(path)
+
+
 def test_file_that_others_can_write_is_refused_for_root(path: Path) -> None:
     path.chmod(0o622)
     with pytest.raises(UsageError, match="others can write"):

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -35,13 +36,17 @@ def main() -> int:
         print(f"bench: there is no row {unknown[0]!r}; the rows are: {', '.join(ROWS)}", file=sys.stderr)
         return 2
     peers = [name for name in told.peers.split(",") if name]
+    measured: list[table.Measured] = []
+    interrupted = False
     try:
         for name in peers:
             mounts.known_peer(name)
-        measured = _measure(told, peers)
+        _measure(told, peers, measured)
     except MeasureError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        interrupted = True  # what was measured until here is told
     if told.json:
         print(json.dumps({"machine": _machine(), "rows": [table.as_json(each) for each in measured]}, indent=2))
     missed = [f"{each.row}: {found.what}" for each in measured for found in each.findings if found.holds is False]
@@ -50,11 +55,12 @@ def main() -> int:
     troubles = [each for each in measured if each.trouble]
     for row in troubles:
         print(f"bench: not measured: {row.row}: {row.trouble}", file=sys.stderr)
-    return 2 if troubles else 1 if missed else 0
+    return 130 if interrupted else 2 if troubles else 1 if missed else 0
 
 
-def _measure(told: argparse.Namespace, peers: list[str]) -> list[table.Measured]:
-    measured = []
+def _measure(told: argparse.Namespace, peers: list[str], measured: list[table.Measured]) -> None:
+    """Measure row by row, adding each to ``measured`` and telling it at once: on standard error beside JSON."""
+    shown = sys.stderr if told.json else sys.stdout
     with ExitStack() as stack:
         store = stack.enter_context(Store())
         folder = stack.enter_context(sources.folder_in_memory())
@@ -70,8 +76,7 @@ def _measure(told: argparse.Namespace, peers: list[str]) -> list[table.Measured]
             peers=peers,
             options=told.options.split(),
         )
-        if not told.json:
-            print(_machine())
+        print(_machine(), file=shown)
         for name in told.rows or ROWS:
             bench.say(f"{name}: {(ROWS[name].__doc__ or '').splitlines()[0]}")
             try:
@@ -81,9 +86,7 @@ def _measure(told: argparse.Namespace, peers: list[str]) -> list[table.Measured]
                 found = table.Measured(name, (ROWS[name].__doc__ or "").splitlines()[0], {}, (), str(error))
                 store.shape(LOOPBACK)
             measured.append(found)
-            if not told.json:
-                print(table.text_of(found), flush=True)
-    return measured
+            print(table.text_of(found), file=shown, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -106,4 +109,6 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
+    for ends in (signal.SIGINT, signal.SIGTERM):  # a shell starts what is in the background with SIGINT ignored
+        signal.signal(ends, signal.default_int_handler)
     sys.exit(main())

@@ -5,6 +5,7 @@ Law: what a test mounts is unmounted and its processes are ended, whatever the t
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -48,6 +49,17 @@ class Mount:
         """Return what ``modelfs status --json`` says of this mount."""
         mounts: list[dict[str, Any]] = json.loads(self.command("status", str(self.path), "--json").stdout)
         return mounts[0]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what the worker itself tells over its socket."""
+        (path,) = Path(self.env["MODELFS_RUNTIME_DIR"]).glob("*/control.sock")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE_S)
+            sock.connect(str(path))
+            sock.sendall(b'{"command": "status"}\n')
+            with sock.makefile("rb") as answer:
+                found: dict[str, Any] = json.loads(answer.readline())
+        return found
 
     def engine(self) -> str:
         """Return who fetches the bytes: what the worker has loaded tells it."""

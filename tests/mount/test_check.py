@@ -39,9 +39,9 @@ def test_sound_repository_is_all_ticks(filled: FaultServer, url: str, tmp_path: 
     assert {topic for topic, line in lines.items() if line["verdict"] == "bad"} == set()
     assert lines["location"]["text"] == f"{url} is S3, bucket models, prefix repository"
     assert lines["credentials"]["text"] == "AWS_ACCESS_KEY_ID"
-    assert lines["list"]["text"].startswith("2 objects, 0.02 GB, in 1 requests")
+    assert lines["list"]["text"].startswith("2 objects, 0.02 GB, in ")
     assert lines["endpoint"]["text"] == f"http://127.0.0.1:{filled.port} answers in region eu-west-3"
-    assert lines["cost"]["text"].startswith("1440 LIST requests a day")
+    assert lines["cost"]["text"].startswith("1440 LIST requests a day (1 for each listing)")
     assert "MB/s on one connection" in lines["read"]["text"]
     assert lines["commands"]["text"].endswith("tritonserver --model-repository=/mnt/models")
 
@@ -92,6 +92,7 @@ def test_local_folder_has_no_credentials_to_look_for(tmp_path: Path) -> None:
     status, lines = check(tmp_path, str(tmp_path / "models"))
     assert status in (0, 1)
     assert "credentials" not in lines
+    assert "cost" not in lines
     assert lines["read"]["verdict"] == "good"
 
 

@@ -28,7 +28,14 @@ def _engine() -> Iterator[None]:
     engine_of_now.reset(token)
 
 
-@pytest.fixture(params=["obstore", "fsspec"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give ``each_engine`` its engines: "auto" is one of its own, the direct one, on S3 without TLS alone."""
+    if "each_engine" in metafunc.fixturenames:
+        own = ["auto"] if "s3" in metafunc.module.__name__ else []
+        metafunc.parametrize("each_engine", [*own, "obstore", "fsspec"], indirect=True)
+
+
+@pytest.fixture
 def each_engine(request: pytest.FixtureRequest) -> Engine:
     """Run the test once with each engine. Ask for it before a venue."""
     engine: Engine = request.param
@@ -102,15 +109,20 @@ _FAULTY = {
     "web server": "web_venue",
 }
 _BY_FSSPEC = " by fsspec"
+_BY_US = " by our own connections"
 _CLOUDS = ("moto", "fake-gcs-server", "fault server", "gcs fault server", "azure fault server", *_AZURITE)
 _ONCE = ("local", "fsspec's memory", "web server", *_CLOUDS)
-_PLACES = (*_ONCE, *(f"{cloud}{_BY_FSSPEC}" for cloud in _CLOUDS))
+_PLACES = (
+    *_ONCE,
+    *(f"{cloud}{_BY_FSSPEC}" for cloud in _CLOUDS),
+    *(f"{cloud}{_BY_US}" for cloud in ("moto", "fault server")),
+)
 
 
 def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    name = request.param.removesuffix(_BY_FSSPEC)
-    engine_of_now.set("obstore" if name == request.param else "fsspec")
-    return _venue(name, request, tmp_path)
+    name: str = request.param
+    engine_of_now.set("fsspec" if name.endswith(_BY_FSSPEC) else "auto" if name.endswith(_BY_US) else "obstore")
+    return _venue(name.removesuffix(_BY_FSSPEC).removesuffix(_BY_US), request, tmp_path)
 
 
 def _venue(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:

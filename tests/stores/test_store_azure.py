@@ -189,9 +189,16 @@ def test_end_that_is_told_is_that_of_the_sas_of_now(azure: AzuriteVenue, tmp_pat
     store = open_with(azure, SasFile(file))
     assert isinstance(store, Telling)
     assert store.facts().expires_at_s == 1893456000
+    assert not store.facts().renews
     file.write_text(account_sas(ends="2031-01-01T00:00:00Z"))
     os.utime(file, (1, 1))  # so that the stamp differs also where the clock is coarse
     assert store.facts().expires_at_s == 1924992000
+
+
+def test_end_of_a_token_is_told_and_that_it_is_renewed(azure: AzuriteVenue) -> None:
+    store = open_with(azure, lambda: AzureBearer("hunter2", 2e9))
+    assert isinstance(store, Telling)
+    assert (store.facts().expires_at_s, store.facts().renews) == (2e9, True)
 
 
 # -- secrets

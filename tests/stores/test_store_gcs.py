@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from modelfs import gcs_tokens
 from modelfs.blocks import ObjectInfo
 from modelfs.engines import Engine
 from modelfs.errors import AccessRefusedError, ModelfsError, UsageError
-from modelfs.store import Store
+from modelfs.store import Store, Telling
 
 NOWHERE = "http://127.0.0.1:1"
 SEGMENTS = ["a//b", "/lead", "./x", "a/./b", "a/../b", "..", "a//"]
@@ -100,6 +101,14 @@ def test_keys_with_control_characters_are_left_out_and_told_once(
 
 
 # -- tokens
+
+
+def test_end_of_a_token_is_told_and_that_it_is_renewed(gcs_venue: GcsFaultVenue) -> None:
+    assert isinstance(gcs_venue.store, Telling)
+    facts = gcs_venue.store.facts()
+    assert facts.renews
+    assert facts.expires_at_s is not None
+    assert facts.expires_at_s > time.time()
 
 
 @pytest.mark.usefixtures("each_engine")

@@ -11,6 +11,7 @@ from stores.canned import Canned, canned
 from stores.venues import ENVIRONMENT, FaultVenue, engine_of_now, open_url
 
 from modelfs.blocks import ObjectInfo
+from modelfs.buffers import Buffers
 from modelfs.credentials import S3Keys
 from modelfs.engines import s3_reader
 from modelfs.errors import ModelfsError, StoreRefusedError, UsageError, VersionGoneError
@@ -150,7 +151,7 @@ def test_rotated_keys_are_used_by_the_next_request(fault_venue: FaultVenue) -> N
     now = [S3Keys("AKIDEXAMPLE", "wrong", "token/+=")]
     store = S3Store(
         parse(f"s3://{fault_venue.server.url}/bkt/repo"),
-        open_reader=s3_reader(engine_of_now.get()),
+        open_reader=s3_reader(engine_of_now.get(), Buffers()),
         where=Where(fault_venue.server.url),
         region="eu-west-3",
         keys=lambda: now[0],
