@@ -83,6 +83,11 @@ class View:
         """Return how the last listings went."""
         return Health(self._listings, self._listed_at, self._error, self._failing_since)
 
+    def is_replaced(self, info: ObjectInfo) -> bool:
+        """Tell whether the store lists another version of this object, or none, than the one that is shown."""
+        listed = self._gate.listed.get(info.key)
+        return listed is None or listed.version != info.version
+
     def ask_for_refresh(self) -> None:
         """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
         self._asked.set()
