@@ -121,7 +121,7 @@ def with_folders(files: Collection[str]) -> set[str]:
     >>> sorted(with_folders(["model.savedmodel/variables/x"]))
     ['model.savedmodel', 'model.savedmodel/variables', 'model.savedmodel/variables/x']
     """
-    return {above for file in files for above in (file, *_above(file))}
+    return {above for file in files for above in ((file, *_above(file)) if "/" in file else (file,))}
 
 
 def _above(path: str) -> Iterator[str]:
