@@ -15,6 +15,16 @@ MANIFEST_NAME = ".modelfs-seal.json"
 FORMAT = 1
 
 
+def compose(files: Mapping[str, ObjectInfo], *, sealed_at: str) -> bytes:
+    """Return the manifest of ``files``, by their paths below the version. ``sealed_at`` is ISO 8601 in UTC, for people.
+
+    >>> parse(compose({"a": ObjectInfo("m/1/a", 7, "v", 0)}, sealed_at="2026-01-31T12:00:00Z"))
+    {'a': (7, 'v')}
+    """
+    told = {path: {"size": files[path].size, "version": files[path].version} for path in sorted(files)}
+    return json.dumps({"format": FORMAT, "files": told, "sealed_at": sealed_at}, indent=1).encode() + b"\n"
+
+
 def parse(text: bytes) -> dict[str, tuple[int, str]] | None:
     """Return the size and version of each file, by its path below the version; None for what is no manifest.
 
