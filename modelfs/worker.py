@@ -48,6 +48,7 @@ from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.push import Pusher
+from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries
 from modelfs.streamer import Streamer
 from modelfs.view import View
@@ -68,6 +69,10 @@ LEAST_BUDGET_BYTES = 16 * 1024 * 1024
 
 IDLE_LOOK_S = 5.0
 """Memory is given back after 5 to 10 s without a read: what was fetched early for a reader that thinks must live on."""
+
+STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
+
+PENDING_TOLD = 100  # folders, by the status
 
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
@@ -109,9 +114,37 @@ class Worker:
         """Build the first tree. The time-out is for each page, so that a large repository may take its time."""
         policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
         limiter = trio.CapacityLimiter(2)
-        self._view = View(store, policy=policy, limiter=limiter, show_hidden=self._config.show_hidden)
+        config = self._config
+        memory = Memory(
+            self._plan["state_dir"],
+            repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
+            mountpoint=self._plan["mountpoint"],
+        )
+        self._view = View(
+            store,
+            policy=policy,
+            limiter=limiter,
+            show_hidden=config.show_hidden,
+            settle_s=config.settle_s,
+            memory=memory,
+        )
         await self._view.refresh(self._tell_page)
+        await self._wait_for_the_young()
         await self._tell(event="listed", objects=self._view.tree.files)
+
+    async def _wait_for_the_young(self) -> None:
+        """List again when what was stored just now has settled: a Triton that reads once must see it."""
+        settles_s = self._view.settles_s
+        if settles_s is None:
+            return
+        log.info("waiting for what was stored just now folders=%d", len(self._view.pending))
+        while trio.current_time() < settles_s:
+            await self._tell_page(self._view.tree.files)
+            await trio.sleep(min(STILL_HERE_S, max(0.0, settles_s - trio.current_time())))
+        try:
+            await self._view.refresh(self._tell_page, is_early=True)
+        except ModelfsError as error:
+            log.warning("the second listing failed; what has settled is shown after the next error=%s", error)
 
     async def _tell_page(self, objects: int) -> None:
         """Let the supervisor know that the listing goes on, so that it keeps waiting."""
@@ -227,6 +260,8 @@ class Worker:
             "files": tree.files,
             "bytes": tree.total_bytes,
             "objects_not_shown": len(tree.omissions),
+            "folders_pending": len(self._view.pending),
+            "pending": [{"folder": each.folder, "reason": each.reason} for each in self._view.pending[:PENDING_TOLD]],
             "inodes": len(self._operations.inodes),
             "open_files": self._operations.open_files,
             "reads": self._operations.reads,

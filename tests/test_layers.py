@@ -14,10 +14,11 @@ import modelfs
 ROWS = (
     # pure: no I/O, no clock
     ("errors", "blocks", "answers", "pace", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
+    ("location", "tree", "gate", "manifest", "wholeness", "readahead", "pushing", "version_policy"),
     ("model_config",),
     ("model_files",),
     ("lint",),
+    ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
     ("config", "credential_files", "proxies"),
@@ -45,7 +46,7 @@ ROWS = (
     ("engines",),
     ("opening",),
     # what is read, and what is shown
-    ("connections", "memory_limit"),
+    ("connections", "memory_limit", "remembered", "texts"),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
     ("streamer",),

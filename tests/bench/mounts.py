@@ -42,7 +42,8 @@ def modelfs(store: Store, *options: str, prefix: str = "", url: str = "", preexe
     with _folder("modelfs") as folder:
         path, runtime = folder / "mnt", folder / "run"
         path.mkdir()
-        environment = clean_environment() | {"MODELFS_RUNTIME_DIR": str(runtime)}
+        own = {"MODELFS_RUNTIME_DIR": str(runtime), "MODELFS_STATE_DIR": str(folder / "state"), "MODELFS_SETTLE": "0"}
+        environment = clean_environment() | own
         command = [sys.executable, "-m", "modelfs"]
         began_s = time.monotonic()
         _run([*command, "mount", url or store.modelfs_url(prefix), str(path), *options], environment, preexec)

@@ -38,6 +38,8 @@ class Bench:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "MODELFS_RUNTIME_DIR": str(folder / "run"),
+            "MODELFS_STATE_DIR": str(folder / "state"),
+            "MODELFS_SETTLE": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -280,7 +282,7 @@ def test_neither_root_nor_fusermount3(bench: Bench) -> None:
     become = (setpriv, "--reuid", "nobody", "--clear-groups")
     look = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
     try:
-        environment = {"PATH": "/nowhere", "MODELFS_RUNTIME_DIR": str(base / "run")}
+        environment = {"PATH": "/nowhere", "MODELFS_RUNTIME_DIR": str(base / "run"), "MODELFS_SETTLE": "0"}
         arguments = ("mount", str(bench.repository), str(base / "mnt"))
         assert "needs fusermount3" in bench.refuse(*arguments, prefix=(*become, *look), **environment)
         assert not (base / "run").exists()
