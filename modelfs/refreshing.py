@@ -21,10 +21,14 @@ class RefreshFailedError(ModelfsError):
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh changed: ``changes`` paths, of which ``changed`` are the first hundred."""
+    """What a refresh changed: ``changes`` paths, of which ``changed`` are the first hundred.
+
+    ``pending`` are folders that are not shown as they are stored, each with its reason.
+    """
 
     changed: list[str]
     changes: int
+    pending: list[dict[str, str]]
 
 
 def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | None = None) -> Refreshed | None:
@@ -54,4 +58,4 @@ def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | 
 def _ended(mountpoint: str, answer: dict[str, Any]) -> Refreshed:
     if answer["error"]:
         raise RefreshFailedError(f"{mountpoint} shows what it showed before: {answer['error']}")
-    return Refreshed(answer["changed"], answer["changes"])
+    return Refreshed(answer["changed"], answer["changes"], answer["pending"])

@@ -147,6 +147,8 @@ def refreshed(mountpoint: str, done: "Refreshed | None", *, as_json: bool) -> No
     sys.stdout.write(f"{printable(mountpoint)} is listed; paths that changed: {done.changes or 'none'}\n")
     for path in done.changed:
         sys.stdout.write(f"{printable(path)}\n")
+    for each in done.pending:
+        sys.stdout.write(f"{printable(each['folder'])} is not shown as it is stored: {printable(each['reason'])}\n")
 
 
 def figures(found: "Sequence[Figure]", *, as_json: bool) -> None:

@@ -281,7 +281,14 @@ class Worker:
             return {"ended": False}
         model = request.get("model")
         changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
-        return {"ended": True, "error": ended.error, "changed": changed[:CHANGES_TOLD], "changes": len(changed)}
+        pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
+        return {
+            "ended": True,
+            "error": ended.error,
+            "changed": changed[:CHANGES_TOLD],
+            "changes": len(changed),
+            "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
+        }
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""

@@ -22,12 +22,33 @@ def test_r14_who_waits_for_a_refresh_finds_what_was_stored_before(store: FaultSe
                 "listed": True,
                 "changed": [f"m/{version}"],
                 "changes": 1,
+                "pending": [],
             }
             assert (mount.path / "m" / str(version) / "model.onnx").read_bytes() == b"new"
         done = mount.command("refresh", str(mount.path), "--wait")
         assert done.stdout == f"{mount.path} is listed; paths that changed: none\n"
         done = mount.command("refresh", str(mount.path))
         assert (done.returncode, done.stdout) == (0, f"{mount.path} will be listed now\n")
+
+
+def test_r14_a_sealed_version_is_there_after_a_refresh_and_another_is_told_to_wait(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    store.put("models", "repository/m/1/model.onnx", b"one", mtime_ns=10**18)
+    with mounted(url, tmp_path, *SELDOM, "--settle", "600") as mount:
+        for version in (2, 3):
+            store.put("models", f"repository/m/{version}/model.onnx", b"new")
+        assert mount.command("seal", f"{url}/m/2").returncode == 0
+        done = mount.command("refresh", str(mount.path), "m", "--wait")
+        assert done.returncode == 0, done.stderr
+        head, changed, waiting = done.stdout.splitlines()
+        assert head == f"{mount.path} is listed; paths that changed: 1"
+        assert changed == "m/2"
+        assert waiting.startswith("m/3 is not shown as it is stored: ")
+        assert {path.name for path in (mount.path / "m").iterdir()} == {"1", "2"}
+        assert mount.command("seal", f"{url}/m").returncode == 0
+        assert mount.command("refresh", str(mount.path), "--wait").returncode == 0
+        assert {path.name for path in (mount.path / "m").iterdir()} == {"1", "2", "3"}
 
 
 def test_seal_of_a_mount_is_refused_and_sends_people_to_the_store(store: FaultServer, url: str, tmp_path: Path) -> None:
