@@ -32,6 +32,10 @@ _NOT_OF_A_VERSION = {"case", "hidden", "version-name", "config-name", "policy", 
 """Rules of lint about something else than whether a version is whole."""
 
 
+_Files = Mapping[str, ObjectInfo]
+"""Objects by key, which is relative to the model's folder."""
+
+
 class _Sealable(Store, Writable, Protocol):
     """A Store that can be sealed in."""
 
@@ -116,13 +120,14 @@ class _Sealing:
         first = await self._list()
         versions = self._versions(first)
         self._findings += await self._lint(first, versions)
+        before = self._files(first)
         if self._source is not None:
-            self._findings += await self._compare(first, versions, self._source)
+            self._findings += await self._compare(before, versions, self._source)
         await trio.sleep(self._pause_s)
         second = await self._list()
-        for version in versions:
-            self._findings += self._changes(version, first, second)
-        outcomes = [await self._seal(version, second) for version in versions]
+        after = self._files(second)
+        self._findings += self._changes(before, after, versions)
+        outcomes = [await self._seal(version, after, second) for version in versions]
         return Report(outcomes, sorted(self._findings, key=lambda each: (each.path, each.rule)))
 
     async def _list(self) -> dict[str, ObjectInfo]:
@@ -130,7 +135,7 @@ class _Sealing:
         objects = await list_everything(self._store, policy=self._policy, limiter=self._limiter)
         return {info.key: info for info in objects}
 
-    def _versions(self, listed: Mapping[str, ObjectInfo]) -> list[str]:
+    def _versions(self, listed: _Files) -> list[str]:
         """Return the versions to seal, which are there."""
         found = {key.partition("/")[0] for key in listed if "/" in key}
         wanted = self._target.version
@@ -141,7 +146,7 @@ class _Sealing:
             raise ObjectNotFoundError(f"there is no version {wanted} at {display}. Upload it first.")
         return [wanted] if wanted is not None else sorted(filter(is_version, found), key=int)
 
-    async def _lint(self, listed: Mapping[str, ObjectInfo], versions: list[str]) -> list[Finding]:
+    async def _lint(self, listed: _Files, versions: list[str]) -> list[Finding]:
         """Return what lint says of the model itself and of ``versions``."""
         shown = self._tree(listed, show_hidden=True)
         small = [info._replace(key=self._key(info.key)) for info in lint.wanted(shown)]
@@ -149,12 +154,12 @@ class _Sealing:
         found = lint.lint(shown, {self._path(key): data for key, data in contents.items()})
         return [each for each in found if each.rule not in _NOT_OF_A_VERSION and self._concerns(each.path, versions)]
 
-    async def _compare(self, listed: Mapping[str, ObjectInfo], versions: list[str], source: str) -> list[Finding]:
+    async def _compare(self, files: _Files, versions: list[str], source: str) -> list[Finding]:
         """Return where the store differs from the folder ``source``."""
         folder = f"{self._target.version}/" if self._target.version is not None else ""
         stored = {
             key[len(folder) :]: info
-            for key, info in self._shown_files(listed).items()
+            for key, info in files.items()
             if key.startswith(folder) and self._concerns(self._path(key), versions)
         }
         comparison = Comparison(
@@ -169,50 +174,47 @@ class _Sealing:
         found = await comparison.differences(stored)
         return [replace(each, path=self._path(folder + each.path)) for each in found]
 
-    def _changes(
-        self, version: str, first: Mapping[str, ObjectInfo], second: Mapping[str, ObjectInfo]
-    ) -> list[Finding]:
-        before, after = self._files(version, first), self._files(version, second)
-        names = sorted(
-            name for name in before.keys() | after.keys() if _identity(before.get(name)) != _identity(after.get(name))
-        )
+    def _changes(self, before: _Files, after: _Files, versions: list[str]) -> list[Finding]:
+        """Return which files of ``versions``, or of the model itself, are not what they were."""
         what = "this changed while it was looked at"
         advice = "seal again when the upload has ended"
-        return [error("changed", self._path(f"{version}/{name}"), what, advice) for name in names]
+        return [
+            error("changed", self._path(key), what, advice)
+            for key in before.keys() | after.keys()
+            if _identity(before.get(key)) != _identity(after.get(key)) and self._concerns(self._path(key), versions)
+        ]
 
-    async def _seal(self, version: str, listed: Mapping[str, ObjectInfo]) -> Outcome:
+    async def _seal(self, version: str, files: _Files, listed: _Files) -> Outcome:
         """Write the manifest of ``version``, unless something is wrong with it or it is there."""
         path = self._path(version)
         if any(each.severity == "error" and self._concerns(each.path, [version]) for each in self._findings):
             return Outcome(path, "refused")
-        files = self._files(version, listed)
-        total_bytes = sum(info.size for info in files.values())
-        key = f"{version}/{manifest.MANIFEST_NAME}"
-        told = {name: (info.size, info.version) for name, info in files.items()}
-        if await self._present(listed.get(key)) == (told or None) and key in listed:
-            return Outcome(path, "was sealed", len(files), total_bytes)
-        data = manifest.compose(files, sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        prefix = f"{version}/"
+        own = {key[len(prefix) :]: info for key, info in files.items() if key.startswith(prefix)}
+        total_bytes = sum(info.size for info in own.values())
+        key = prefix + manifest.MANIFEST_NAME
+        told = {name: (info.size, info.version) for name, info in own.items()}
+        if key in listed and await self._present(listed[key]) == (told or None):
+            return Outcome(path, "was sealed", len(own), total_bytes)
+        data = manifest.compose(own, sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         request = partial(self._store.write_small, key, data)
         await in_thread_with_retries(request, what=f"write {key}", policy=self._policy, limiter=self._limiter)
-        return Outcome(path, "sealed", len(files), total_bytes)
+        return Outcome(path, "sealed", len(own), total_bytes)
 
-    async def _present(self, info: ObjectInfo | None) -> dict[str, tuple[int, str]] | None:
-        """Return what the manifest that is there says."""
-        if info is None or not 0 < info.size <= lint.READ_BYTES_MAX:
-            return None
-        return manifest.parse((await linting.read_small(self._store, [info], self._config))[info.key])
+    async def _present(self, info: ObjectInfo) -> dict[str, tuple[int, str]] | None:
+        """Return what the manifest that is there says; None also where it names nothing, as an ensemble's does."""
+        if not 0 < info.size <= lint.READ_BYTES_MAX:
+            return {"": (0, "")}  # no manifest says so
+        read = await linting.read_small(self._store, [info], self._config)
+        return manifest.parse(read[info.key])
 
-    def _files(self, version: str, listed: Mapping[str, ObjectInfo]) -> dict[str, ObjectInfo]:
-        """Return the files of a version as a mount shows them, by their paths in it."""
-        prefix = f"{version}/"
-        return {key[len(prefix) :]: info for key, info in self._shown_files(listed).items() if key.startswith(prefix)}
-
-    def _shown_files(self, listed: Mapping[str, ObjectInfo]) -> dict[str, ObjectInfo]:
+    def _files(self, listed: _Files) -> _Files:
+        """Return the objects that a mount shows as files."""
         shown = self._tree(listed, show_hidden=self._config.show_hidden)
         keys = (self._key(path) for path in tree.files(shown))
         return {key: listed[key] for key in keys if posixpath.basename(key) != manifest.MANIFEST_NAME}
 
-    def _tree(self, listed: Mapping[str, ObjectInfo], *, show_hidden: bool) -> tree.Tree:
+    def _tree(self, listed: _Files, *, show_hidden: bool) -> tree.Tree:
         objects = (info._replace(key=self._path(info.key)) for info in listed.values())
         return tree.build(objects, show_hidden=show_hidden)
 

@@ -142,6 +142,28 @@ def test_file_that_changes_between_the_two_listings_refuses_its_version(bucket: 
     assert found(report) == {("changed", "m/1/model.onnx"), ("changed", "m/1/new")}
 
 
+def test_configuration_that_changes_between_the_two_listings_refuses_every_version(bucket: Bucket) -> None:
+    def change(kind: str, _info: ObjectInfo | None) -> None:
+        if kind == "list" and bucket.listings == 2:
+            bucket.fail = None
+            bucket.put("config.pbtxt", b'backend: "python"')
+
+    bucket.fail = change
+    report = seal()
+    assert set(states(report).values()) == {"refused"}
+    assert found(report) == {("changed", "m/config.pbtxt")}
+    assert bucket.written == []
+
+
+def test_version_of_an_ensemble_is_sealed_without_files(bucket: Bucket) -> None:
+    for key in SOUND:
+        bucket.delete(key)
+    bucket.put("config.pbtxt", b'platform: "ensemble"')
+    bucket.put("1/", b"")
+    assert states(seal()) == {"m/1": "sealed"}
+    assert states(seal()) == {"m/1": "was sealed"}
+
+
 def test_folder_that_was_uploaded_is_compared_by_name_and_size(bucket: Bucket, tmp_path: Path) -> None:
     source = copy_of(SOUND, tmp_path)
     assert states(seal(source=source)) == {"m/1": "sealed", "m/2": "sealed"}
