@@ -293,6 +293,24 @@ def _file(info: ObjectInfo, before: Node | None, floor_ns: int) -> File:
     return File(info, max(info.mtime_ns, floor_ns + tick_ns))
 
 
+def files(tree: Tree) -> dict[str, ObjectInfo]:
+    """Return all the files by their paths.
+
+    >>> list(files(build([ObjectInfo("m/1/a", 7, "v", 5), ObjectInfo("m/1/.b", 7, "v", 5)])))
+    ['m/1/a']
+    """
+    found: dict[str, ObjectInfo] = {}
+    waiting = [("", tree.root)]
+    while waiting:
+        path, folder = waiting.pop()
+        for name, node in folder.children.items():
+            if isinstance(node, File):
+                found[path + name] = node.info
+            else:
+                waiting.append((f"{path}{name}/", node))
+    return found
+
+
 def _count(root: Directory) -> tuple[int, int]:
     """Return the number of files and the sum of their sizes in bytes."""
     files = total_bytes = 0

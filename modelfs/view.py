@@ -8,9 +8,11 @@ import logging
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import trio
@@ -31,6 +33,7 @@ T = TypeVar("T")
 
 JITTER = 0.1  # of the refresh period: the mounts of a fleet that started together should not list together
 EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
+ROUNDS_KEPT = 8  # whoever waits for one asks several times a second
 OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
 
 
@@ -42,6 +45,15 @@ class Health:
     listed_at: float
     error: str
     failing_since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One listing after the first: its number, why it failed or "", and the paths that it changed."""
+
+    number: int
+    error: str
+    changed: tuple[str, ...] = ()
 
 
 class View:
@@ -74,6 +86,8 @@ class View:
         self._texts = TextReader(store, policy)
         self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
         self._asked = trio.Event()
+        self._begun = 0
+        self._rounds: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._listings = 0
         self._listed_at = self._failing_since = 0.0
         self._error = ""
@@ -88,9 +102,14 @@ class View:
         listed = self._gate.listed.get(info.key)
         return listed is None or listed.version != info.version
 
-    def ask_for_refresh(self) -> None:
-        """Have ``keep_fresh`` list soon, because something was seen that the tree does not know."""
+    def ask_for_refresh(self) -> int:
+        """Have ``keep_fresh`` list soon, and return the number of the round that begins after now."""
         self._asked.set()
+        return self._begun + 1
+
+    def round(self, number: int) -> Round | None:
+        """Return how round ``number`` ended, or the first after it that is still known; None while it is not over."""
+        return next((each for each in self._rounds if each.number >= number), None)
 
     async def refresh(
         self, on_page: Callable[[int], Awaitable[None]] | None = None, *, is_early: bool = False
@@ -153,6 +172,7 @@ class View:
                 due_s = trio.current_time() + period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load
             is_early = await self._wait_until(max(due_s, trio.current_time() + EARLIEST_S))
             self._asked = trio.Event()
+            self._begun += 1
             try:
                 differences = await self.refresh(is_early=is_early)
             except ModelfsError as error:
@@ -166,6 +186,8 @@ class View:
             if differences:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
+            # who waits for the round finds in the mount what it told: the kernel knows by now
+            self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
 
     async def _wait_until(self, due_s: float) -> bool:
         """Return at ``due_s``, or True before, when a listing is asked for or a settling time ends."""
@@ -182,6 +204,7 @@ class View:
             self._failing_since = time.time()
             log.warning("the store cannot be listed; the last good tree is shown until it can error=%s", error)
         self._error = str(error)
+        self._rounds.append(Round(self._begun, self._error))
 
     def _note_success(self) -> None:
         if self._error:
@@ -209,6 +232,10 @@ class View:
         if len(stuck) > OMISSIONS_LOGGED:
             log.warning("more folders are not whole count=%d", len(stuck) - OMISSIONS_LOGGED)
         self.pending = pending
+
+
+def _paths(difference: Difference) -> list[str]:
+    return [f"{difference.path}/{name}" if difference.path else name for name in difference.names]
 
 
 async def _tell(on_change: Callable[[list[Difference]], Awaitable[None]], differences: list[Difference]) -> None:

@@ -74,6 +74,8 @@ STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for some
 
 PENDING_TOLD = 100  # folders, by the status
 
+CHANGES_TOLD = 100  # paths, to who waits for a refresh
+
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
 
@@ -201,7 +203,7 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        await nursery.start(partial(control.serve, socket_path, {"status": self._status}))
+        await nursery.start(partial(control.serve, socket_path, {"status": self._status, "refresh": self._refresh}))
         nursery.start_soon(self._keep_lean)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
@@ -267,6 +269,25 @@ class Worker:
             "pushed_bytes": self._pusher.statistics().pushed_bytes,
             "connections": self._connections.pace.limit,
             "cache": asdict(self._cache.statistics()),
+        }
+
+    def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have the repository listed, and return the number of that listing; or tell how the one asked for ended."""
+        number = request.get("number")
+        if not isinstance(number, int):
+            return {"number": self._view.ask_for_refresh()}
+        ended = self._view.round(number)
+        if ended is None:
+            return {"ended": False}
+        model = request.get("model")
+        changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
+        pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
+        return {
+            "ended": True,
+            "error": ended.error,
+            "changed": changed[:CHANGES_TOLD],
+            "changes": len(changed),
+            "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
         }
 
     async def _hear_mounted(self) -> int | None:

@@ -257,6 +257,28 @@ def test_a_refresh_asked_for_while_one_runs_is_not_lost(monkeypatch: pytest.Monk
     in_virtual_time(body)
 
 
+def test_round_that_is_asked_for_begins_after_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        keeping = await keep(monkeypatch, nursery, period_s=1000, listing_s=5)
+        keeping.answers.extend(
+            [[], [Difference("", ("n",)), Difference("a", ("b", "c"))], StoreUnavailableError("away")]
+        )
+        first = keeping.view.ask_for_refresh()
+        await trio.sleep(2)
+        second = keeping.view.ask_for_refresh()  # while the first is listed, which may have missed what is asked for
+        assert (keeping.view.round(first), len(keeping.times)) == (None, 1)
+        await trio.sleep(6)
+        assert keeping.view.round(first) == views.Round(first, "")
+        assert keeping.view.round(second) is None
+        await trio.sleep(6)
+        assert keeping.view.round(second) == views.Round(second, "", ("n", "a/b", "a/c"))
+        third = keeping.view.ask_for_refresh()
+        await trio.sleep(7)
+        assert keeping.view.round(third) == views.Round(third, "away")
+
+    in_virtual_time(body)
+
+
 def test_what_is_asked_for_in_between_moves_no_regular_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(nursery: trio.Nursery) -> None:
         keeping = await keep(monkeypatch, nursery, period_s=15)
@@ -266,6 +288,25 @@ def test_what_is_asked_for_in_between_moves_no_regular_listing(monkeypatch: pyte
         regular = [at for at, early in zip(keeping.times, keeping.early, strict=True) if not early]
         assert len(regular) >= 200 // 16.5
         assert all(13.5 <= gap <= 16.5 + views.EARLIEST_S for gap in gaps(regular))
+
+    in_virtual_time(body)
+
+
+def test_round_ends_when_the_kernel_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        keeping = await keep(monkeypatch, nursery, period_s=10**6)
+        view = view_of(MemoryStore())
+        monkeypatch.setattr(view, "refresh", keeping.view.refresh)
+        keeping.answers.append([Difference("a", ("b",))])
+
+        async def slow(_differences: list[Difference]) -> None:
+            assert view.round(1) is None
+            await trio.sleep(50)
+            assert view.round(1) is None
+
+        nursery.start_soon(view.keep_fresh, 10, slow)
+        await trio.sleep(100)
+        assert view.round(1) == views.Round(1, "", ("a/b",))
 
     in_virtual_time(body)
 

@@ -102,6 +102,18 @@ def store() -> Iterator[FaultServer]:
         (("unmount",), "no mount point is given"),
         (("ls",), "no URL is given"),
         (("status", "--jsn"), "No such option: --jsn"),
+        (("lint",), "nothing to lint is given"),
+        (("lint", "/no-such-folder"), "No such file or directory"),
+        (("lint", "s3://"), "write"),
+        (("seal",), "no model is given"),
+        (("seal", "s3://bucket"), "names no model"),
+        (("seal", "https://host/models/m"), "https:// is only read"),
+        (("seal", "s3://bucket/m/1", "--verify"), "Add --from DIR"),
+        (("seal", "/no-such-folder/m/1"), "No such file or directory"),
+        (("refresh",), "no mount point is given"),
+        (("refresh", "/mnt"), "has mounted nothing at /mnt"),
+        (("refresh", "/mnt", "m"), "Add --wait"),
+        (("refresh", "/mnt", "--wait", "--timeout", "0"), "--timeout is '0'"),
     ],
 )
 def test_wrong_command_line(bench: Bench, arguments: tuple[str, ...], words: str) -> None:
