@@ -32,8 +32,8 @@ from modelfs.wholeness import (
 )
 
 PLAIN_SETTLINGS = 10
-"""How many settling times a new folder without a config and a version waits: it may be a model that begins with its
-labels, which Triton could not load, or weights that a model elsewhere reads. Names do not tell."""
+"""How many settling times what has no config waits: it may be a model that begins with its labels or weights, which
+Triton could not load, or files that a model elsewhere reads. Names do not tell."""
 
 _VERSION_DIGITS_MAX = 18
 _CONFIGS_FOLDER = "configs"  # where Triton looks with --model-config-name
@@ -85,13 +85,13 @@ class _Waiting:
 
 
 def group_of(key: str) -> Group | None:
-    """Return the group of a key; None for a file in the root, which belongs to no model.
+    """Return the group of a key; None for a file in the root and for what is hidden there, which belong to no model.
 
-    >>> group_of("m/1/model.onnx"), group_of("m/config.pbtxt"), group_of("readme")
-    (Group(model='m', version='1'), Group(model='m', version=''), None)
+    >>> group_of("m/1/model.onnx"), group_of("m/config.pbtxt"), group_of("readme"), group_of(".git/config")
+    (Group(model='m', version='1'), Group(model='m', version=''), None, None)
     """
     names = key.split("/", 2)
-    if len(names) < 2:  # noqa: PLR2004  a model and something in it
+    if len(names) < 2 or is_hidden(names[0]):  # noqa: PLR2004  a model and something in it
         return None
     second = names[1]
     is_version = len(names) > 2 and second.isdecimal() and second.isascii() and len(second) <= _VERSION_DIGITS_MAX  # noqa: PLR2004  as above
@@ -250,8 +250,8 @@ class Settling:
             groups[version].reason = own.reason
         return [] if own.reason else [*ready, ""]
 
-    def _is_settled(self, waiting: _Waiting) -> bool:
-        return self._moment.began_s - waiting.changed_s >= self._settle_s
+    def _is_settled(self, waiting: _Waiting, times: int = 1) -> bool:
+        return self._moment.began_s - waiting.changed_s >= times * self._settle_s
 
     def _is_sealed(self, group: Group, texts: Texts) -> bool:
         text = texts.get(f"{group.folder}/{MANIFEST_NAME}") if group.version else None
@@ -276,6 +276,8 @@ class Settling:
             return ""
         names = _names(group, waiting.now)
         reason = "" if is_plain else self._why_not_by_config(group.model, names, texts)
+        if self._config_of(group.model) is None and self._is_settled(waiting, PLAIN_SETTLINGS):
+            reason = ""  # perhaps no model at all, and never one that waits for its last file
         for index in indexes:
             text = texts.get(index.key, b"")
             name = index.key.removeprefix(f"{group.folder}/")
@@ -307,8 +309,9 @@ class Settling:
         if not latest:
             if self._config_of(model) is not None or len(groups) > 1:
                 return "no version of it is whole"
-            is_plain = self._moment.began_s - groups[""].changed_s >= PLAIN_SETTLINGS * self._settle_s
-            return "" if is_plain else "it has neither a config nor a version yet"
+            own = groups[""]
+            own.is_settling = not self._is_settled(own, PLAIN_SETTLINGS)
+            return "it has neither a config nor a version yet" if own.is_settling else ""
         reason = self._why_not_by_config(model, _names(Group(model, latest), shown[latest]), texts)
         return f"of its version {latest} {reason}" if reason else ""
 

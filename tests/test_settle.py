@@ -36,7 +36,7 @@ def test_r11_a_config_that_comes_last_is_waited_for_where_triton_needs_one() -> 
     repository = settled({})
     stored: dict[str, str] = {"m/1/weights.bin": "w"}
     repository.listed(stored, 0)
-    assert repository.listed(stored, 100) == {}
+    assert repository.listed(stored, 99) == {}
     assert "config.pbtxt is missing" in repository.reasons()["m/1"]
     stored["m/config.pbtxt"] = 'default_model_filename: "weights.bin" backend: "x"'
     repository.listed(stored, 200)
@@ -167,6 +167,23 @@ def test_a_folder_that_is_no_model_shows_after_ten_settling_times() -> None:
     assert repository.listed(stored, 104) == {}
     assert repository.reasons() == {"data": "it has neither a config nor a version yet"}
     assert repository.listed(stored, 105) == shown(stored)
+
+
+def test_numbered_folders_that_are_no_versions_show_after_ten_settling_times() -> None:
+    repository = settled({})
+    stored = {"data/2026/x.csv": "x", "data/about": "a"}
+    repository.listed(stored, 5)
+    assert repository.listed(stored, 104) == {}
+    assert repository.listed(stored, 105) == shown(stored)
+    repository = Repository()
+    repository.date_ns = 0
+    assert repository.listed(stored, 0) == shown(stored)  # old at the first listing
+
+
+def test_what_is_hidden_in_the_root_is_no_model_and_waits_for_nothing() -> None:
+    repository = settled({})
+    assert repository.listed({".git/config": "c"}, 5) == shown({".git/config": "c"})
+    assert repository.settling.pending == []
 
 
 # what vanishes

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faultserver import FaultServer
+from faultserver import Fault, FaultServer, Status
 from mount.mounting_for_tests import Mount, mounted, wait_until
 
 SETTLE_S = 3
@@ -81,8 +81,9 @@ def _pending(mount: Mount) -> list[tuple[str, str]]:
 
 
 def test_r11_mount_returns_when_what_was_stored_just_now_is_shown(store: FaultServer, url: str, tmp_path: Path) -> None:
-    _put(store, "m/config.pbtxt", PYTHON)
-    _put(store, "m/1/model.py", b"p")
+    young_ns = time.time_ns() + 600 * 10**9  # whenever the mount comes about
+    _put(store, "m/config.pbtxt", PYTHON, mtime_ns=young_ns)
+    _put(store, "m/1/model.py", b"p", mtime_ns=young_ns)
     _put(store, "n/config.pbtxt", PYTHON, mtime_ns=LONG_AGO_NS)
     with mounted(url, tmp_path, "--settle", str(SETTLE_S), "--refresh", "3600") as mount:
         assert set(_seen(mount)) == {"m/config.pbtxt", "m/1/model.py"}
@@ -126,3 +127,33 @@ def test_r7_r8_and_r10_times_go_on_after_a_remount(store: FaultServer, url: str,
         assert {name: after[name] for name in ("m/1", "m/1/model.py")} == {
             name: before[name] for name in ("m/1", "m/1/model.py")
         }
+
+
+def test_r11_a_second_listing_that_fails_does_not_fail_the_mount(store: FaultServer, url: str, tmp_path: Path) -> None:
+    young_ns = time.time_ns() + 600 * 10**9  # whenever the mount comes about
+    _put(store, "m/config.pbtxt", PYTHON, mtime_ns=young_ns)
+    _put(store, "m/1/model.py", b"p", mtime_ns=young_ns)
+    _put(store, "n/1/model.onnx", b"n", mtime_ns=LONG_AGO_NS)
+    refused = store.fail(Fault(Status(403), kind="list", nth=2))
+    with mounted(url, tmp_path, "--settle", "1", "--refresh", "1") as mount:
+        assert _folders(mount) == {"n", "n/1"}
+        assert refused.hits
+        store.heal(refused)
+        wait_until((mount.path / "m" / "1" / "model.py").exists)
+
+
+def test_a_replaced_file_that_is_gone_is_estale_at_open_until_its_successor_is_whole(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    _put(store, "m/config.pbtxt", PYTHON, mtime_ns=LONG_AGO_NS)
+    _put(store, "m/1/model.py", b"old", mtime_ns=LONG_AGO_NS)
+    with mounted(url, tmp_path, *OPTIONS) as mount:
+        file = mount.path / "m" / "1" / "model.py"
+        assert file.stat().st_size == 3
+        _put(store, "m/1/model.py", b"newer")
+        wait_until(lambda: _pending(mount))
+        assert file.stat().st_size == 3
+        with pytest.raises(OSError, match="Stale"):
+            file.open("rb")
+        wait_until(lambda: file.stat().st_size == 5)
+        assert file.read_bytes() == b"newer"
