@@ -194,7 +194,7 @@ class _Sealing:
         total_bytes = sum(info.size for info in own.values())
         key = prefix + manifest.MANIFEST_NAME
         told = {name: (info.size, info.version) for name, info in own.items()}
-        if key in listed and await self._present(listed[key]) == (told or None):
+        if key in listed and await self._present(listed[key]) == told:
             return Outcome(path, "was sealed", len(own), total_bytes)
         data = manifest.compose(own, sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         request = partial(self._store.write_small, key, data)
@@ -202,9 +202,9 @@ class _Sealing:
         return Outcome(path, "sealed", len(own), total_bytes)
 
     async def _present(self, info: ObjectInfo) -> dict[str, tuple[int, str]] | None:
-        """Return what the manifest that is there says; None also where it names nothing, as an ensemble's does."""
-        if not 0 < info.size <= lint.READ_BYTES_MAX:
-            return {"": (0, "")}  # no manifest says so
+        """Return what the manifest that is there says; None for what is none."""
+        if info.size > lint.READ_BYTES_MAX:
+            return None
         read = await linting.read_small(self._store, [info], self._config)
         return manifest.parse(read[info.key])
 

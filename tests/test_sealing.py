@@ -162,6 +162,8 @@ def test_version_of_an_ensemble_is_sealed_without_files(bucket: Bucket) -> None:
     bucket.put("1/", b"")
     assert states(seal()) == {"m/1": "sealed"}
     assert states(seal()) == {"m/1": "was sealed"}
+    bucket.put(f"1/{SEAL}", b"{")
+    assert states(seal()) == {"m/1": "sealed"}
 
 
 def test_folder_that_was_uploaded_is_compared_by_name_and_size(bucket: Bucket, tmp_path: Path) -> None:

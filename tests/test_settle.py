@@ -279,6 +279,14 @@ def test_a_seal_brings_a_new_model_with_its_config() -> None:
     assert set(repository.listed({**MODEL, **sealed("1", MODEL)}, 2)) == {*MODEL, *sealed("1", MODEL)}
 
 
+def test_a_seal_brings_an_ensemble_whose_version_is_empty() -> None:
+    repository = settled({})
+    ensemble = {"m/config.pbtxt": 'platform: "ensemble"', "m/1/": ""}
+    repository.listed(ensemble, 1)
+    with_seal = {**ensemble, **sealed("1", {})}
+    assert set(repository.listed(with_seal, 2)) == set(with_seal)
+
+
 @pytest.mark.parametrize("change", [{"m/2/part": "y"}, {"m/2/part": "xx"}], ids=["another version", "another size"])
 def test_a_manifest_that_tells_of_other_files_seals_nothing(change: Contents) -> None:
     repository = settled(MODEL)
