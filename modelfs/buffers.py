@@ -25,7 +25,7 @@ class Buffers:
         """Begin with nothing."""
         self.most_bytes: float = math.inf
         """A new buffer takes the place of free ones that do not fit, where it would pass this: fetches of 8 MiB, and
-        then of 2 and of 1, would else hold three times the block budget (simulated)."""
+        then of 2 and of 1, would else hold three times the block budget."""
         self._lock = threading.Lock()
         self._all: list[mmap.mmap] = []
         self._free_references = _free_references()

@@ -24,7 +24,8 @@ import trio
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.connections import Connections, Ticket
-from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
+from modelfs.errors import PASSING, ModelfsError, StoreUnavailableError
+from modelfs.extents import Extent, Landed, checked
 
 log = logging.getLogger(__name__)
 
@@ -40,50 +41,6 @@ UNREAD_STALE_S = 30.0
 
 UNITS_IN_BUDGET = 16
 """A budget of 64 MiB is read ahead by 12 fetches of 4 MiB rather than by 6 of 8: the first bytes come sooner."""
-
-
-class Extent:
-    """A run of blocks of one object version that one request brings."""
-
-    __slots__ = (
-        "began_s",
-        "data",
-        "error",
-        "info",
-        "is_abandoned",
-        "landed",
-        "landed_at_s",
-        "length",
-        "loading",
-        "offset",
-        "on_landed",
-        "ticket",
-        "waiters",
-    )
-
-    def __init__(self, info: ObjectInfo, blocks: range, on_landed: "Landed | None" = None) -> None:
-        self.info = info
-        self.offset = blocks.start * BLOCK_BYTES
-        self.length = min(blocks.stop * BLOCK_BYTES, info.size) - self.offset
-        self.on_landed = on_landed
-        self.loading = trio.CancelScope()
-        self.began_s = 0.0  # of trio's clock
-        self.ticket: Ticket | None = None  # while it is on its way
-        self.data: memoryview | None = None
-        self.error: ModelfsError | None = None
-        self.landed = trio.Event()
-        self.landed_at_s = 0.0  # of trio's clock
-        self.waiters = 0
-        self.is_abandoned = False  # nobody has the file open, and it has not landed yet
-
-    @property
-    def blocks(self) -> range:
-        """The indexes of its blocks."""
-        return range(self.offset // BLOCK_BYTES, block_count(self.offset + self.length, block_bytes=BLOCK_BYTES))
-
-
-Landed = Callable[[Extent], None]
-"""Told of an extent whose bytes have come, after those who wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +107,7 @@ class BlockCache:
         extent = self._begin(info, range(index, index + unit), on_landed, is_prefetch=False)
         if extent is None:
             # the least that will do: a small budget must not keep a reader out
-            extent = self._begin(info, range(index, index + 1), on_landed, is_prefetch=False)
+            return self._begin(info, range(index, index + 1), on_landed, is_prefetch=False)
         return extent
 
     async def read(
@@ -166,18 +123,19 @@ class BlockCache:
 
         As ``start``, but waits for room and for the bytes. The view stays valid, but its bytes are only counted in
         the budget until the caller's next await: copy or answer before. Raises what a fetch raised that began with this
-        read (``since_s``, now where it is None) or later; the next read then tries again.
+        read (``since_s``, now where it is None) or later, or was tried for half the deadline since; the next read then
+        tries again.
         """
         began_s = trio.current_time() if since_s is None else since_s
         for _ in range(2):
             extent = await self._started(info, index, unit, on_landed)
             await self._wait(extent)
-            if extent.error is None or extent.began_s >= began_s:
-                break  # else it was a prefetch that had used up its time before we came: ours begins now
+            is_tried = extent.began_s >= began_s or trio.current_time() - began_s > self._deadline_s / 2
+            if is_tried or not isinstance(extent.error, PASSING):
+                break  # else it was a prefetch that had used up most of its time before we came: ours begins now
         if extent.error is not None:
             raise type(extent.error)(str(extent.error)) from extent.error
-        if extent.data is None:  # evicted cannot be: it had a waiter
-            raise AssertionError(f"an extent landed without data: {extent.info.key!r}")
+        assert extent.data is not None  # noqa: S101  it had a waiter, so it was not evicted
         return extent.data, extent.offset
 
     async def _wait(self, extent: Extent) -> None:
@@ -242,10 +200,7 @@ class BlockCache:
         return True
 
     def drop_idle(self) -> None:
-        """Drop all that has landed, if nobody waits for anything: the kernel has it, or nobody came.
-
-        A reader that waits for a slow store finishes nothing for a while, and wants next what has come meanwhile.
-        """
+        """Drop all that has landed: the kernel has it, or nobody came. Nothing while a reader waits: it comes next."""
         if len(self._room) or any(extent.waiters for extent in self._loading):
             return
         for extent in [each for queue in (self._read, self._unread) for each in queue if not each.waiters]:
@@ -318,9 +273,9 @@ class BlockCache:
         while stop < last and (identity, stop) not in self._table:
             stop += 1
         extent = Extent(info, range(wanted.start, stop), on_landed)
-        extent.began_s = trio.current_time()
         if not self._make_room(extent.length, is_prefetch=is_prefetch):
             return None
+        extent.began_s = trio.current_time()
         self._used_bytes += extent.length
         self._peak_bytes = max(self._peak_bytes, self._used_bytes)
         for index in extent.blocks:
@@ -376,7 +331,7 @@ class BlockCache:
         self._fetches += 1
         try:
             with extent.loading:
-                data = _checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
+                data = checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
                 self._land(extent, data)
         except ModelfsError as error:
             extent.error = error
@@ -399,13 +354,5 @@ class BlockCache:
         if (ticket := extent.ticket) is not None:
             self._connections.pace.land(extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside)
         self._fetched_bytes += extent.length
-        queue = self._read if extent.is_abandoned else self._unread
-        queue[extent] = None
+        (self._read if extent.is_abandoned else self._unread)[extent] = None
         self._room.unpark_all()
-
-
-def _checked(extent: Extent, data: memoryview) -> memoryview:
-    """Return ``data`` if it is as long as was asked. An engine's duty, but a reader of less would never end."""
-    if len(data) != extent.length:
-        raise CorruptAnswerError(f"{extent.info.key!r}: {len(data)} bytes came instead of {extent.length}")
-    return data

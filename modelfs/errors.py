@@ -53,3 +53,7 @@ class StoreRefusedError(ModelfsError):
 
 class ObjectArchivedError(ModelfsError):
     """The object lies in an archive. No retry brings it back within a read's deadline."""
+
+
+PASSING = (StoreUnavailableError, AccessRefusedError, StoreRefusedError, ObjectNotFoundError)
+"""What a read is tried again for: credentials are being rotated, a certificate or a bucket mended, as a rule."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import trio
 
-from modelfs.cache import Extent
+from modelfs.extents import Extent
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,9 @@ import trio
 
 from modelfs import pushing
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count, span
-from modelfs.cache import BlockCache, Extent
+from modelfs.cache import BlockCache
+from modelfs.extents import Extent
+from modelfs.given import Given
 from modelfs.push import Pusher
 from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead
 
@@ -47,7 +49,7 @@ class Streamer:
         self._window_bytes = window_bytes
         self._step_bytes = min(pushing.STEP_BYTES, window_bytes // 4 // BLOCK_BYTES * BLOCK_BYTES or BLOCK_BYTES)
         self._policy = ReadAhead(info.size)
-        self._given = bytearray(block_count(info.size, block_bytes=BLOCK_BYTES))
+        self._given = Given()
         self._is_open = True
         self._losses = 0
         self._left: dict[
@@ -91,7 +93,7 @@ class Streamer:
 
     def _advise(self, offset: int, stop: int) -> Advice:
         index = offset // BLOCK_BYTES
-        was_given = bool(self._given[index])
+        was_given = index in self._given
         tripped = self._is_tripwire(offset)
         if was_given and not tripped and not self._cache.holds(self.info, index):
             self._note_loss(index)
@@ -100,10 +102,10 @@ class Streamer:
             stop - offset,
             window_bytes=self._window(),
             unit_bytes=self._cache.unit_bytes_max,
-            passed_bytes=self._step_bytes if tripped and self._given[index - 1] else 0,
+            passed_bytes=self._step_bytes if tripped and index - 1 in self._given else 0,
         )
         # what the page cache has behind it, as of a tripwire's neighbours, need not come again
-        given = self._given.find(1, index + 1, index + advice.unit)
+        given = self._given.find(index + 1, index + advice.unit, given=True)
         return advice if given < 0 else replace(advice, unit=given - index)
 
     def _window(self) -> int:
@@ -116,8 +118,7 @@ class Streamer:
 
     def _note_loss(self, index: int) -> None:
         """Take note that the page cache has dropped a block it was given, and so perhaps those behind it."""
-        ahead = self._given[index : index + -(-self._window_bytes // BLOCK_BYTES)]
-        self._given[index : index + len(ahead)] = bytes(len(ahead))
+        self._given.discard(index, index + -(-self._window_bytes // BLOCK_BYTES))
         self._losses += 1
         if self._losses == _LOSSES_MOST:
             self._pusher = None  # what is pushed does not stay
@@ -128,8 +129,8 @@ class Streamer:
         self._cache.start(self.info, needed.start, advice.unit, self._landed)
         self._cache.prefetch(self.info, range(needed.start + 1, needed.stop), advice.unit, self._landed)
         index = advice.ahead.start
-        while (index := self._given.find(0, index, advice.ahead.stop)) >= 0:
-            given = self._given.find(1, index, advice.ahead.stop)
+        while (index := self._given.find(index, advice.ahead.stop, given=False)) >= 0:
+            given = self._given.find(index, advice.ahead.stop, given=True)
             until = advice.ahead.stop if given < 0 else given
             if not self._cache.prefetch(self.info, range(index, until), advice.ahead_unit, self._landed):
                 return
@@ -158,14 +159,13 @@ class Streamer:
 
         How far the reader is does not tell: the kernel's read-ahead is answered in any order.
         """
-        return self._given.find(0, index, stop // BLOCK_BYTES) < 0
+        return self._given.find(index, stop // BLOCK_BYTES, given=False) < 0
 
     def _give(self, start: int, stop: int) -> None:
         """Take note that the page cache has the blocks whose last byte lies in ``[start, stop)``."""
         first = start // BLOCK_BYTES
-        last = len(self._given) if stop == self.info.size else stop // BLOCK_BYTES
-        if first < last:
-            self._given[first:last] = b"\1" * (last - first)
+        last = block_count(stop, block_bytes=BLOCK_BYTES) if stop == self.info.size else stop // BLOCK_BYTES
+        self._given.add(first, last)
 
     def _landed(self, extent: Extent) -> None:
         """Push what has come, behind what was read of it already."""

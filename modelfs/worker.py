@@ -36,13 +36,7 @@ from modelfs.buffers import Buffers
 from modelfs.cache import BlockCache, Fetch
 from modelfs.config import Config
 from modelfs.connections import Connections, Ticket
-from modelfs.errors import (
-    AccessRefusedError,
-    ModelfsError,
-    ObjectNotFoundError,
-    StoreRefusedError,
-    StoreUnavailableError,
-)
+from modelfs.errors import PASSING, ModelfsError
 from modelfs.foresight import Foresight
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
@@ -333,8 +327,7 @@ connection for hours (seen); 32 GETs that share a line of 2 Mbit/s still get thr
 def _fetching(store: Store, *, deadline_s: float, stall_timeout_s: float) -> Fetch:
     """Return the cache's way to the store.
 
-    All but a version that is gone and an archived object is tried again: credentials are being rotated, a certificate
-    or a bucket is being mended, as a rule, and Triton takes an error for the end of the file.
+    All but a version that is gone and an archived object is tried again: Triton takes an error for the end of the file.
     """
 
     async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
@@ -343,7 +336,7 @@ def _fetching(store: Store, *, deadline_s: float, stall_timeout_s: float) -> Fet
             what=f"read {info.key}",
             policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
             limiter=ticket,
-            retry_on=(StoreUnavailableError, AccessRefusedError, StoreRefusedError, ObjectNotFoundError),
+            retry_on=PASSING,
         )
 
     return fetch

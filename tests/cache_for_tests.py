@@ -1,5 +1,6 @@
 """A BlockCache in virtual time: what its tests work with."""
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -8,8 +9,9 @@ import trio.testing
 from cache_invariants import check_cache, check_cache_at_rest
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
-from modelfs.cache import BlockCache, Landed
+from modelfs.cache import BlockCache
 from modelfs.connections import Connections, Ticket
+from modelfs.extents import Landed
 
 B = BLOCK_BYTES
 PATIENCE_S = 10_000  # of virtual time
@@ -57,7 +59,13 @@ def identity(file: ObjectInfo) -> tuple[str, str]:
     return file.key, file.version
 
 
-def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16, connections: int = 1000) -> None:
+def run(
+    body: Callable[[Lab], Awaitable[None]],
+    *,
+    budget_blocks: int = 16,
+    connections: int = 1000,
+    deadline_s: float = math.inf,
+) -> None:
     """Run ``body`` within bounded virtual time, and check that it leaves no waiter and no debt behind."""
 
     async def main() -> None:
@@ -69,6 +77,7 @@ def run(body: Callable[[Lab], Awaitable[None]], *, budget_blocks: int = 16, conn
                     fetch=source.fetch,
                     connections=Connections(most=connections),
                     nursery=loads,
+                    deadline_s=deadline_s,
                 )
                 async with trio.open_nursery() as nursery:
                     await body(Lab(cache, source, nursery, pushes))

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.blocks import ObjectInfo, block_count
-from modelfs.cache import UNREAD_STALE_S, BlockCache, Extent
+from modelfs.cache import UNREAD_STALE_S, BlockCache
 from modelfs.connections import Connections
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
+from modelfs.extents import Extent
 
 
 def test_concurrent_readers_share_one_load() -> None:
@@ -88,6 +89,18 @@ def test_a_reader_does_not_inherit_the_failure_of_a_prefetch_that_began_before_i
         await check_read(lab.cache, info(), 0, 4)
 
     run(body)
+
+
+def test_a_read_that_has_waited_for_most_of_the_deadline_is_not_begun_anew() -> None:
+    async def body(lab: Lab) -> None:
+        lab.source.fails += [StoreUnavailableError("away")] * 2
+        assert lab.cache.prefetch(info(), range(4), 4)
+        await trio.sleep(0.1)
+        with pytest.raises(StoreUnavailableError):
+            await lab.cache.read(info(), 0, 4)
+        assert len(lab.source.asked) == 1
+
+    run(body, deadline_s=1.0)
 
 
 def test_nothing_is_dropped_as_idle_while_a_reader_waits() -> None:

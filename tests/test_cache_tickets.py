@@ -6,8 +6,8 @@ import trio.testing
 from cache_for_tests import B, Lab, check_read, identity, info, run
 from cache_invariants import check_cache
 
-from modelfs.cache import Extent
 from modelfs.errors import StoreUnavailableError
+from modelfs.extents import Extent
 
 # tickets
 

@@ -13,7 +13,7 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "pbtxt", "findings", "buffers", "unpinned_times"),
+    ("errors", "blocks", "answers", "pace", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
     ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
     ("model_config",),
     ("model_files", "wholeness"),
@@ -47,6 +47,7 @@ ROWS = (
     ("opening",),
     # what is read, and what is shown
     ("connections", "memory_limit", "remembered", "texts"),
+    ("extents",),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
     ("streamer",),

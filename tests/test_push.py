@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
-from modelfs.cache import Extent
+from modelfs.extents import Extent
 from modelfs.push import THREADS, Parts, Pusher
 
 B = BLOCK_BYTES
