@@ -205,10 +205,18 @@ def _served(details: dict[str, Any], config: Config) -> list[Line]:
     age_s = max(0.0, time.time() - float(details["listed_at_s"]))
     is_old = age_s > 4 * config.refresh_s + config.mount_timeout_s
     shown = Line("list", "doubtful" if is_old else "good", f"{listed}, listed {age_s:.0f} s ago")
+    lines = [shown]
+    waiting = int(details["folders_pending"])
+    if waiting:
+        what = f"{waiting} folders are not shown as they are stored, such as {details['pending'][0]['folder']}"
+        lines.append(Line("settling", "doubtful", f"{what}: {details['pending'][0]['reason']}"))
     left_out = int(details["objects_not_shown"])
     if not left_out:
-        return [shown]
-    return [shown, Line("names", "doubtful", f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why")]
+        return lines
+    return [
+        *lines,
+        Line("names", "doubtful", f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why"),
+    ]
 
 
 def _read_ahead(mountpoint: str) -> Line:

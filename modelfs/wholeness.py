@@ -8,9 +8,11 @@ Sources: Triton's ``model_config_utils.cc`` and ``constants.h`` (the default nam
 
 import json
 import posixpath
-import re
 from collections.abc import Collection, Iterator
-from itertools import chain
+
+from modelfs import model_config
+from modelfs.model_config import ModelConfig
+from modelfs.pbtxt import PbtxtError
 
 INDEX_SUFFIX = ".index.json"
 
@@ -41,32 +43,6 @@ _WITHOUT_CONFIG = ("model.onnx", "model.plan", "model.savedmodel", "model.xml", 
 
 _DEFAULTS = frozenset(name for names in (*_BY_BACKEND.values(), *_BY_PLATFORM.values()) for name in names)
 
-_TOKEN = re.compile(r'#[^\n]*|"((?:\\.|[^"\\\n])*)"|\'((?:\\.|[^\'\\\n])*)\'|[{}<>\[\]]|\w+')
-
-
-def top_level_strings(config: str) -> dict[str, list[str]]:
-    r"""Return the top-level fields of a protocol buffer's text, with the strings that stand in each, at any depth.
-
-    >>> found = top_level_strings('backend: "python" # platform: "no"\ninput [ { name: "x", dims: [ 3 ] } ]')
-    >>> found["backend"], found["input"], "platform" in found
-    (['python'], ['x'], False)
-    """
-    found: dict[str, list[str]] = {}
-    depth = 0
-    field = ""
-    for token in _TOKEN.finditer(config):
-        text = token[0]
-        if text in "{<[":
-            depth += 1
-        elif text in "}>]":
-            depth = max(0, depth - 1)
-        elif text[0] in "\"'":
-            found.setdefault(field, []).append(token[1] if token[1] is not None else token[2])
-        elif text[0] != "#" and depth == 0:
-            field = text
-            found.setdefault(field, [])
-    return found
-
 
 def why_not_whole(names: Collection[str], config: str | None) -> str:
     """Return what a version folder with the files and folders ``names`` lacks. ``config`` is its model's, if any.
@@ -76,19 +52,22 @@ def why_not_whole(names: Collection[str], config: str | None) -> str:
     """
     if config is None:
         return _why_none_of(names, _WITHOUT_CONFIG, "config.pbtxt is missing, and no file is there that needs none")
-    told = top_level_strings(config)
-    backend, platform, default = (
-        (told.get(field) or [""])[-1] for field in ("backend", "platform", "default_model_filename")
-    )
-    if "ensemble_scheduling" in told or platform == "ensemble":
+    try:
+        told = model_config.read(config)
+    except PbtxtError:
+        return ""  # Triton says so better, and our reader may be the one that is wrong
+    return _why_lacks(names, told)
+
+
+def _why_lacks(names: Collection[str], told: ModelConfig) -> str:
+    if told.is_ensemble:
         return ""
-    by_capability = told.get("cc_model_filenames", [])[1::2]
-    if default or by_capability:
-        wanted = chain([default] if default and not by_capability else [], by_capability)
+    wanted = told.capability_filenames or ((told.default_model_filename,) if told.default_model_filename else ())
+    if wanted:
         return next((reason for name in wanted if (reason := _why_missing(names, name))), "")
-    if not backend and not platform:
+    if not told.backend and not told.platform:
         return _why_none_of(names, _DEFAULTS, "no model file is there that Triton knows by its name")
-    any_of = _BY_PLATFORM.get(platform) or _BY_BACKEND.get(backend)
+    any_of = _BY_PLATFORM.get(told.platform) or _BY_BACKEND.get(told.backend)
     if not any_of:
         return ""
     return _why_none_of(names, any_of, f"{' or '.join(any_of)} is missing")

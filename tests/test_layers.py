@@ -14,9 +14,9 @@ import modelfs
 ROWS = (
     # pure: no I/O, no clock
     ("errors", "blocks", "answers", "pace", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "wholeness", "readahead", "pushing", "version_policy"),
+    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
     ("model_config",),
-    ("model_files",),
+    ("model_files", "wholeness"),
     ("lint",),
     ("settle",),
     # what is set, and who we are to a store
