@@ -98,6 +98,17 @@ MAY = (
 )
 
 
+def from_write(refusal: Refusal, *, what: str, complaint: str = "") -> ModelfsError:
+    """Return the error for a Put Blob that is answered with no success."""
+    if refusal.code in _MAY_NOT_WRITE or (refusal.status == 403 and refusal.code not in _ACCESS):  # noqa: PLR2004
+        return AccessRefusedError(f"{what}: the store answers {refusal}; {complaint or MAY_WRITE}")
+    return from_refusal(refusal, what=what, complaint=complaint)
+
+
+_MAY_NOT_WRITE = {"AuthorizationPermissionMismatch", "InsufficientAccountPermissions"}
+MAY_WRITE = "it may not write: give it the role Storage Blob Data Contributor, or a SAS with create and write (rlcw)"
+
+
 def from_read(refusal: Refusal, *, what: str, complaint: str = "") -> ModelfsError:
     """Return the error for a pinned read that is answered with no success."""
     if refusal.status == 404 and not refusal.code:  # noqa: PLR2004  an HTTP status

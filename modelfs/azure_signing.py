@@ -87,23 +87,26 @@ AzureCredential = AzureKey | AzureSas | AzureBearer
 
 
 def authorized(
-    url: str, headers: Mapping[str, str], credential: AzureCredential | None, *, now: dt.datetime
+    url: str, headers: Mapping[str, str], credential: AzureCredential | None, *, now: dt.datetime, method: str = "GET"
 ) -> tuple[str, dict[str, str]]:
-    """Return the URL and the headers of a GET that ``credential`` lets in; None is anonymous. ``now`` is in UTC."""
+    """Return the URL and the headers of a request that ``credential`` lets in; None is anonymous. ``now`` is in UTC.
+
+    ``headers`` are all that a key signs: of a request with a body, also its length and its type.
+    """
     sent = {**headers, "x-ms-version": VERSION, "x-ms-date": format_datetime(now, usegmt=True)}
     if isinstance(credential, AzureSas):
         return f"{url}{'&' if '?' in url else '?'}{credential.token}", sent
     if isinstance(credential, AzureBearer):
         sent["Authorization"] = f"Bearer {credential.token}"
     elif isinstance(credential, AzureKey):
-        text = string_to_sign(url, sent, credential.account).encode()
+        text = string_to_sign(url, sent, credential.account, method=method).encode()
         digest = hmac.digest(base64.b64decode(credential.key), text, hashlib.sha256)
         sent["Authorization"] = f"SharedKey {credential.account}:{base64.b64encode(digest).decode()}"
     return url, sent
 
 
-def string_to_sign(url: str, headers: Mapping[str, str], account: str) -> str:
-    """Return what a shared key signs of a GET without a body."""
+def string_to_sign(url: str, headers: Mapping[str, str], account: str, *, method: str = "GET") -> str:
+    """Return what a shared key signs of a request."""
     small = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
     own = sorted((name, value) for name, value in small.items() if name.startswith("x-ms-"))
     parts = urlsplit(url)
@@ -113,7 +116,7 @@ def string_to_sign(url: str, headers: Mapping[str, str], account: str) -> str:
         query.setdefault(unquote(name).lower(), []).append(unquote(value))
     return "\n".join(
         [
-            "GET",
+            method,
             *(small.get(name, "") for name in _SIGNED_HEADERS),
             *(f"{name}:{value}" for name, value in own),
             f"/{account}{parts.path or '/'}",

@@ -200,6 +200,9 @@ def _served(details: dict[str, Any], config: Config) -> list[Line]:
     age_s = max(0.0, time.time() - float(details["listed_at_s"]))
     is_old = age_s > 4 * float(details["refresh_s"]) + config.mount_timeout_s
     lines = [Line("shown", "doubtful" if is_old else "good", f"{listed}, listed {age_s:.0f} s ago")]
+    if waiting := int(details["folders_pending"]):
+        what = f"{waiting} folders are not shown as they are stored, such as {details['pending'][0]['folder']}"
+        lines.append(Line("settling", "doubtful", f"{what}: {details['pending'][0]['reason']}"))
     if left_out := int(details["objects_not_shown"]):
         hidden = f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why"
         lines.append(Line("names", "doubtful", hidden))

@@ -19,6 +19,7 @@ from modelfs import __version__, sources
 from modelfs.cli_bench import bench
 from modelfs.cli_options import as_words, with_settings
 from modelfs.cli_options import load as _load
+from modelfs.cli_publish import lint, refresh, seal
 from modelfs.errors import ModelfsError, UsageError
 
 app = typer.Typer(
@@ -340,7 +341,8 @@ def check(
     raise typer.Exit(checks.exit_status(lines))
 
 
-app.command()(bench)
+for _command in (bench, lint, seal, refresh):
+    app.command()(_command)
 
 
 def _prepare_streams() -> None:

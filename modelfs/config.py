@@ -64,6 +64,16 @@ class Config(BaseModel):
         Option("refresh", "SECONDS", "a number of seconds from 1 to 86400", "15"),
         Field(ge=1, le=86400, description="How often the repository is listed for changes."),
     ] = 15.0
+    settle_s: Annotated[
+        float,
+        Option("settle", "SECONDS", "a number of seconds from 0 to 600", "10"),
+        Field(
+            ge=0,
+            le=600,
+            description="How long a new or changed model version must be listed unchanged, with all its files there,"
+            " before it is shown. What is younger than this when mounting is waited for. 0 shows everything at once.",
+        ),
+    ] = 10.0
     memory_bytes: Annotated[
         int,
         Option("memory", "BYTES", "a size of at least 16M, such as 256M or 2G", "256M", parse_bytes),
@@ -284,6 +294,21 @@ class Config(BaseModel):
             parse_path,
         ),
         Field(min_length=1, description="Where living mounts are recorded."),
+    ] = None
+    state_dir: Annotated[
+        str | None,
+        Option(
+            "state_dir",
+            "PATH",
+            "a path",
+            "/var/lib/modelfs for root, else $XDG_STATE_HOME/modelfs or ~/.local/state/modelfs",
+            parse_path,
+        ),
+        Field(
+            min_length=1,
+            description="Where the times that a mount has shown are remembered, in one small file for each mount, so"
+            " that a remount shows no older ones.",
+        ),
     ] = None
 
 

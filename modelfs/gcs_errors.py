@@ -23,6 +23,9 @@ _UNKNOWN = (
     "the store does not take the token, or wants one: check the credentials: GOOGLE_APPLICATION_CREDENTIALS, gcloud"
     " auth application-default login, or the machine's service account"
 )
+_MAY_NOT_WRITE = (
+    "grant the account roles/storage.objectUser on the bucket (it is to create an object, or to replace it)"
+)
 _MAY_NOT = "grant the account roles/storage.objectViewer on the bucket"
 
 
@@ -44,6 +47,13 @@ def from_status(status: int, body: str, *, what: str) -> ModelfsError:
         error, advice = ObjectNotFoundError, "there is no such bucket; check its name"
     said = f"{status} {reason}".rstrip()
     return error(f"{what}: the store answers {said}" + (f"; {advice}" if advice else ""))
+
+
+def from_write(status: int, body: str, *, what: str) -> ModelfsError:
+    """Return the error for a PUT that is answered with no success."""
+    if status == 403 and "userproject" not in body.lower():  # noqa: PLR2004  an HTTP status
+        return AccessRefusedError(f"{what}: the store answers {status}; {_MAY_NOT_WRITE}")
+    return from_status(status, body, what=what)
 
 
 def from_read(status: int, body: str, *, what: str) -> ModelfsError:

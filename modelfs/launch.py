@@ -62,6 +62,7 @@ def plan_mount(url: str, mountpoint: str, config: Config, *, foreground: bool) -
         "mountpoint": resolved,
         "foreground": foreground,
         "runtime_dir": runtime.runtime_root(config.runtime_dir),
+        "state_dir": runtime.state_root(config.state_dir),
         "log_file": config.log_file,
         "config": config.model_dump(mode="json"),
     }

@@ -70,15 +70,18 @@ def recorded(root: str) -> list[str]:
     return sorted(path for path in found if isinstance(path, str))
 
 
-def ask(folder: str, command: str, *, timeout_s: float = _ASK_S) -> dict[str, Any]:
-    """Return the worker's answer to ``command``. Raises ControlError when there is none within ``timeout_s``."""
+def ask(folder: str, command: str, *, timeout_s: float = _ASK_S, **more: Any) -> dict[str, Any]:
+    """Return the worker's answer to ``command``, which goes with ``more``.
+
+    Raises ControlError when there is none within ``timeout_s``.
+    """
     deadline = time.monotonic() + timeout_s
     answer = bytearray()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout_s)
             sock.connect(runtime.control_socket(folder))
-            sock.sendall(json.dumps({"command": command}).encode() + b"\n")
+            sock.sendall(json.dumps({"command": command, **more}).encode() + b"\n")
             while not answer.endswith(b"\n") and len(answer) <= _ANSWER_BYTES_MAX:
                 sock.settimeout(max(0.01, deadline - time.monotonic()))
                 received = sock.recv(65536)

@@ -2,7 +2,8 @@
 
 Law: the only module that raises FUSEError. Our exceptions become their errno, anything unexpected becomes a logged
 EIO, because a handler that lets another exception out ends the pyfuse3 session and leaves the caller hanging.
-Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data.
+Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data. The one exception
+is the open of a file that was replaced in the store while its successor is not shown yet.
 
 A file handle is the inode's number: a worker that takes over a mount needs no table of handles. pyfuse3 gives the
 buffer that ``read`` returns to the kernel before anything else runs.
@@ -39,6 +40,9 @@ ENTRY_TIMEOUT_S = 60.0
 
 FOLDER_TIMEOUT_S = 1.0
 """For the entries of the root and the attributes of folders, whose times move: asking costs the store nothing."""
+
+REPLACED_LOOK_S = 5.0
+"""How long an open waits to hear whether a version that was replaced can still be read."""
 
 STATFS_BLOCK_BYTES = 4096
 
@@ -178,9 +182,11 @@ class Operations(pyfuse3.Operations):
         if not (isinstance(shown, File) and shown.info.version == known.version):
             raise VersionGoneError(f"{known.path!r}: this version is no longer shown")
         self._streamer(known)
+        self._opens[inode] = self._opens.get(inode, 0) + 1
+        if self.view.is_replaced(known.file.info):
+            await self._check_readable(known)
         if self._foresight is not None:
             self._foresight.on_open(known.path, known.file.info)
-        self._opens[inode] = self._opens.get(inode, 0) + 1
         # the inode is one version, so what the page cache holds of it is always right
         return pyfuse3.FileInfo(fh=FileHandleT(inode), keep_cache=True)
 
@@ -197,9 +203,25 @@ class Operations(pyfuse3.Operations):
         self.read_bytes += len(answer)
         return cast("bytes", answer)  # pyfuse3 takes any buffer; its annotation is narrower
 
+    async def _check_readable(self, inode: Inode) -> None:
+        """Fail here and not in the middle of a read, which Triton would take for the end of the file.
+
+        What is shown was replaced in the store and its successor is not whole yet. Where the bucket keeps versions,
+        or the cache has it, it can still be read. A store that does not answer says nothing about it.
+        """
+        try:
+            with trio.move_on_after(REPLACED_LOOK_S):
+                await self._streamer(inode).read(0, 1)
+        except BaseException:
+            self._close(FileHandleT(inode.number))
+            raise
+
     @answers_errno
     async def release(self, fh: FileHandleT) -> None:
         """Close one handle; the last one lets the cache know that nobody reads on."""
+        self._close(fh)
+
+    def _close(self, fh: FileHandleT) -> None:
         left = self._opens.get(fh, 0) - 1
         if left > 0:
             self._opens[fh] = left

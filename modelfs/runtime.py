@@ -5,7 +5,7 @@ lie after a crash, in another container, and once numbers come round again.
 """
 
 # Paths stay strings here, as system calls and JSON take them.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH106, PTH108, PTH111, PTH112, PTH113, PTH116, PTH117, PTH118, PTH120, PTH123, PTH208
 
 import contextlib
 import fcntl
@@ -38,6 +38,18 @@ def runtime_root(configured: str | None) -> str:
     if given and os.path.isdir(given):
         return os.path.join(given, "modelfs")
     return f"/tmp/modelfs-{os.geteuid()}"  # noqa: S108  its owner and mode are checked before use
+
+
+def state_root(configured: str | None) -> str:
+    """Return where this user's mounts remember what they showed: ``configured``, or the place that the system gives."""
+    if configured:
+        return os.path.abspath(configured)
+    if os.geteuid() == 0:
+        return "/var/lib/modelfs"
+    given = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(given):  # the standard says to ignore a relative one
+        given = os.path.expanduser("~/.local/state")
+    return os.path.join(given, "modelfs")
 
 
 def folder_of(root: str, mountpoint: str) -> str:

@@ -89,6 +89,15 @@ def from_refusal(refusal: Refusal, *, what: str) -> ModelfsError:
     return error(f"{what}: the store answers {refusal}" + (f"; {advice}" if advice else ""))
 
 
+def from_write(refusal: Refusal, *, what: str) -> ModelfsError:
+    """Return the error for a PUT that is answered with no success."""
+    if refusal.status in {401, 403} and refusal.code not in _ADVICE:
+        return AccessRefusedError(f"{what}: the store answers {refusal}; {MAY_WRITE}")
+    return from_refusal(refusal, what=what)
+
+
+MAY_WRITE = "check that the credentials may write there (s3:PutObject)"
+
 _NO_SUCH_OBJECT = {"NoSuchKey", "NoSuchVersion"}
 _VERSION_GONE = {412, 416}  # 416: the object has become shorter, and the store looked at that first
 MAY = "check the credentials, and that they may list the bucket (s3:ListBucket) and read it (s3:GetObject)"

@@ -86,13 +86,15 @@ class Lister:
         return reply.body
 
 
-def signed(url: str, headers: Mapping[str, str], keys: S3Keys, region: str) -> dict[str, str]:
-    """Return the headers of a GET of ``url``, signed: ``headers``, and those of the signature."""
+def signed(
+    url: str, headers: Mapping[str, str], keys: S3Keys, region: str, *, method: str = "GET", data: bytes = b""
+) -> dict[str, str]:
+    """Return the headers of a request, signed: ``headers``, and those of the signature. ``data`` is its body."""
     from botocore.auth import S3SigV4Auth  # noqa: PLC0415  0.2 s, which anonymous access should not cost
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415  only when it is needed
     from botocore.credentials import Credentials  # noqa: PLC0415  only when it is needed
 
-    request = AWSRequest(method="GET", url=url, headers=dict(headers))
+    request = AWSRequest(method=method, url=url, data=data, headers=dict(headers))
     credentials = Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token)
     S3SigV4Auth(credentials, "s3", region).add_auth(request)
     return dict(request.headers.items())

@@ -17,6 +17,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
     from modelfs.bench import Figure
+    from modelfs.findings import Finding
+    from modelfs.refreshing import Refreshed
+    from modelfs.sealing import Report
     from modelfs.tree import Tree
     from modelfs.trial import Line
 from modelfs.mounts import Mount
@@ -109,6 +112,43 @@ def check(lines: "Sequence[Line]", *, as_json: bool) -> None:
         marks |= {"good": "+", "bad": "x"}
     for line in lines:
         sys.stdout.write(f"{marks[line.verdict]} {line.topic:<12} {printable(' '.join(line.text.split()))}\n")
+
+
+def findings(found: "Sequence[Finding]", *, as_json: bool) -> None:
+    """Print what is wrong with a repository, a line each: what, and behind a semicolon what to do."""
+    if as_json:
+        _print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        text = f"{each.path or '/'}: {each.what}; {each.advice}"
+        sys.stdout.write(f"{each.severity:<7} {printable(text)}\n")
+
+
+def sealed(report: "Report", *, as_json: bool) -> None:
+    """Print what was found, and then how each version came out."""
+    if as_json:
+        _print_json(asdict(report))
+        return
+    findings(report.findings, as_json=False)
+    for outcome in report.outcomes:
+        size = f" ({outcome.files} files, {outcome.bytes} bytes)" if outcome.state != "refused" else ""
+        words = {"sealed": "is sealed", "was sealed": "is sealed already", "refused": "is not sealed"}[outcome.state]
+        sys.stdout.write(f"{printable(outcome.version)} {words}{size}\n")
+
+
+def refreshed(mountpoint: str, done: "Refreshed | None", *, as_json: bool) -> None:
+    """Print what a refresh changed, or that it was asked for where nobody waits."""
+    if as_json:
+        _print_json({"mountpoint": mountpoint, "listed": done is not None, **(asdict(done) if done else {})})
+        return
+    if done is None:
+        sys.stdout.write(f"{printable(mountpoint)} will be listed now\n")
+        return
+    sys.stdout.write(f"{printable(mountpoint)} is listed; paths that changed: {done.changes or 'none'}\n")
+    for path in done.changed:
+        sys.stdout.write(f"{printable(path)}\n")
+    for each in done.pending:
+        sys.stdout.write(f"{printable(each['folder'])} is not shown as it is stored: {printable(each['reason'])}\n")
 
 
 def figures(found: "Sequence[Figure]", *, as_json: bool) -> None:

@@ -97,6 +97,18 @@ class Telling(Protocol):
         ...
 
 
+@runtime_checkable
+class Writable(Protocol):
+    """A Store that can be given a small object: ``modelfs seal`` leaves one. A mount never writes."""
+
+    def write_small(self, key: str, data: bytes) -> None:
+        """Store ``data`` as the object ``key``, whole or not at all, over what was there. One request, one try.
+
+        Raises as ``Store.list_page`` does; AccessRefusedError tells which permission it takes.
+        """
+        ...
+
+
 class Omissions:
     """Tells the log once of each object that an engine cannot serve, and not again at every refresh. Thread-safe."""
 

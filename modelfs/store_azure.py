@@ -46,7 +46,8 @@ class AzureStore:
         )
         container = Container(f"{access.service_url}/{location.bucket}", location.prefix, location.display)
         self._lister = Lister(container, source=access.source, link=link)
-        self._reader = open_reader(AzurePlace(location.bucket, location.prefix, location.display, access, link))
+        self._place = AzurePlace(location.bucket, location.prefix, location.display, access, link)
+        self._reader = open_reader(self._place)
 
     def list_page(self, token: str | None) -> Page:
         """Ask for one page; see ``Store.list_page``. Names that cannot be read are left out, with a warning."""
@@ -55,6 +56,12 @@ class AzureStore:
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
         return self._reader.read(info, offset, length)
+
+    def write_small(self, key: str, data: bytes) -> None:
+        """Put one blob; see ``Writable``."""
+        from modelfs.azure_writing import put  # noqa: PLC0415  what a mount never does, it need not load
+
+        put(self._place, key, data)
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

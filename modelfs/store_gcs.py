@@ -59,7 +59,8 @@ class GCSStore:
         )
         bucket = Bucket(endpoint, location.bucket, location.prefix, location.display)
         self._lister = Lister(bucket, tokens=tokens, link=link)
-        self._reader = open_reader(GCSPlace(location.bucket, location.prefix, location.display, endpoint, tokens, link))
+        self._place = GCSPlace(location.bucket, location.prefix, location.display, endpoint, tokens, link)
+        self._reader = open_reader(self._place)
 
     def list_page(self, token: str | None) -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning."""
@@ -68,6 +69,12 @@ class GCSStore:
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this generation; see ``Store.read``."""
         return self._reader.read(info, offset, length)
+
+    def write_small(self, key: str, data: bytes) -> None:
+        """Put one object; see ``Writable``."""
+        from modelfs.gcs_writing import put  # noqa: PLC0415  what a mount never does, it need not load
+
+        put(self._place, key, data)
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

@@ -21,6 +21,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import (
@@ -86,6 +87,33 @@ class LocalStore:
         if len(data) != length:
             raise VersionGoneError(f"cannot read {path!r}: it was cut while it was read")
         return memoryview(data)
+
+    def write_small(self, key: str, data: bytes) -> None:
+        """Write one file beside its place and rename it; see ``Writable``. Its folder must be there."""
+        path = os.path.join(self._root, key)  # noqa: PTH118  as in ``read``
+        folder, _, name = path.rpartition("/")
+        temporary = f"{folder}/.{name.lstrip('.')}.{os.urandom(6).hex()}"  # hidden by rule, should it be left
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
+            try:
+                with os.fdopen(fd, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(fd)
+                os.rename(temporary, path)  # noqa: PTH104  os, as everywhere here
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary)  # noqa: PTH108  os, as everywhere here
+                raise
+        except OSError as error:
+            what = f"cannot write {path!r}: {error.strerror}"
+            if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                advice = (
+                    "write where the folder comes from" if error.errno == errno.EROFS else "let this user write there"
+                )
+                raise AccessRefusedError(f"{what}; {advice}") from error
+            kind = ObjectNotFoundError if error.errno in _GONE else StoreUnavailableError
+            raise kind(what) from error
 
     def _check(self, fd: int, info: ObjectInfo, path: str) -> None:
         found = os.fstat(fd)

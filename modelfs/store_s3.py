@@ -77,8 +77,8 @@ class S3Store:
             proxy=self._proxy_for(address.url),
             headers=self._headers,
         )
-        bucket = Bucket(address.url, region, location.prefix, location.display)
-        self._lister = Lister(bucket, keys=self._keys, link=link)
+        self._bucket, self._link = Bucket(address.url, region, location.prefix, location.display), link
+        self._lister = Lister(self._bucket, keys=self._keys, link=link)
         self._reader = self._open_reader(
             S3Place(location.bucket, location.prefix, location.display, region, address, self._keys, link)
         )
@@ -102,6 +102,12 @@ class S3Store:
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
         return self._reader.read(info, offset, length)
+
+    def write_small(self, key: str, data: bytes) -> None:
+        """Put one object; see ``Writable``. The bucket's own region is known once it was listed."""
+        from modelfs.s3_writing import put  # noqa: PLC0415  what a mount never does, it need not load
+
+        put(self._bucket, key, data, keys=self._keys, link=self._link)
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

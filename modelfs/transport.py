@@ -1,4 +1,4 @@
-"""Plain GETs over urllib3: what listings are asked for with.
+"""Plain GETs over urllib3, which listings are asked for with, and the sending of a small object.
 
 Law: one request, one try, one bounded answer. What urllib3 raises becomes ours; what a status means is for the caller,
 who knows the store's dialect.
@@ -21,6 +21,7 @@ from modelfs.errors import CorruptAnswerError, UsageError
 from modelfs.http_errors import URLLIB3_ERRORS, from_urllib3
 
 OK = 200
+CREATED = 201
 
 _BODY_BYTES = 16 * 1024 * 1024
 """More than 1,000 keys can be: 1,024 bytes each, three characters for a byte, and some 400 bytes of fields: 3.5 MB."""
@@ -74,16 +75,24 @@ class Transport:
 
     def get(self, url: str, headers: Mapping[str, str], *, what: str) -> Reply:
         """Ask once. ``what`` begins the sentence of an error: "cannot list s3://b"."""
+        return self._ask("GET", url, headers, None, what)
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], data: bytes, *, what: str) -> Reply:
+        """Send ``data`` once, by PUT or POST. A success is OK or CREATED, as the store has it."""
+        return self._ask(method, url, headers, data, what)
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, what: str) -> Reply:
         try:
-            answer = self._pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
+            answer = self._pool.request(method, url, headers=headers, body=data, redirect=False, preload_content=False)
+            is_success = answer.status in {OK, CREATED}
             try:
-                body = self._body(answer, most=_BODY_BYTES if answer.status == OK else _ERROR_BYTES)
+                body = self._body(answer, most=_BODY_BYTES if is_success else _ERROR_BYTES)
             except BaseException:
                 answer.close()
                 raise
         except URLLIB3_ERRORS as error:
             raise from_urllib3(error, what=what) from error
-        if answer.status != OK:
+        if not is_success:
             answer.close()  # what is left of it would be taken for the next answer
             return Reply(answer.status, answer.headers, body)
         if len(body) > _BODY_BYTES:

@@ -31,6 +31,11 @@ from modelfs.blocks import ObjectInfo
 TICK_NS = 1_000_000
 """The smallest step of a time that every reader sees: Python's float seconds resolve 0.2 us, `find -printf` more."""
 
+ARCHIVE_TICK_NS = 1_000_000_000
+"""For archives: Triton's Python backend compares the times of an environment in whole seconds before it unpacks it."""
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+
 NAME_BYTES_MAX = 255  # NAME_MAX of Linux
 DEPTH_MAX = 255  # Azure allows 254 segments; bounds the recursion below
 
@@ -295,7 +300,26 @@ def _file(info: ObjectInfo, before: Node | None, floor_ns: int) -> File:
         return File(info, info.mtime_ns)
     if before.info.version == info.version and before.info.size == info.size:
         return before
-    return File(info, max(info.mtime_ns, floor_ns + TICK_NS))
+    tick_ns = ARCHIVE_TICK_NS if info.key.endswith(ARCHIVE_SUFFIXES) else TICK_NS
+    return File(info, max(info.mtime_ns, floor_ns + tick_ns))
+
+
+def files(tree: Tree) -> dict[str, ObjectInfo]:
+    """Return all the files by their paths.
+
+    >>> list(files(build([ObjectInfo("m/1/a", 7, "v", 5), ObjectInfo("m/1/.b", 7, "v", 5)])))
+    ['m/1/a']
+    """
+    found: dict[str, ObjectInfo] = {}
+    waiting = [("", tree.root)]
+    while waiting:
+        path, folder = waiting.pop()
+        for name, node in folder.children.items():
+            if isinstance(node, File):
+                found[path + name] = node.info
+            else:
+                waiting.append((f"{path}{name}/", node))
+    return found
 
 
 def _count(root: Directory) -> tuple[int, int]:

@@ -38,6 +38,7 @@ from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.reading import Reading
+from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy, Store
 from modelfs.trial import try_living
 from modelfs.view import View
@@ -49,6 +50,12 @@ FUSE_TASKS_MAX = 10_000
 
 FUSE_TASKS_IDLE = 8
 """More than one, because the hand-over of the descriptor ends the task that waits on the old one."""
+
+STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
+
+PENDING_TOLD = 100  # folders, by the status
+
+CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
@@ -89,9 +96,37 @@ class Worker:
         """Build the first tree. The time-out is for each page, so that a large repository may take its time."""
         policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
         limiter = trio.CapacityLimiter(2)
-        self._view = View(store, policy=policy, limiter=limiter, show_hidden=self._config.show_hidden)
+        config = self._config
+        memory = Memory(
+            self._plan["state_dir"],
+            repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
+            mountpoint=self._plan["mountpoint"],
+        )
+        self._view = View(
+            store,
+            policy=policy,
+            limiter=limiter,
+            show_hidden=config.show_hidden,
+            settle_s=config.settle_s,
+            memory=memory,
+        )
         await self._view.refresh(self._tell_page)
+        await self._wait_for_the_young()
         await self._tell(event="listed", objects=self._view.tree.files)
+
+    async def _wait_for_the_young(self) -> None:
+        """List again when what was stored just now has settled: a Triton that reads once must see it."""
+        settles_s = self._view.settles_s
+        if settles_s is None:
+            return
+        log.info("waiting for what was stored just now folders=%d", len(self._view.pending))
+        while trio.current_time() < settles_s:
+            await self._tell_page(self._view.tree.files)
+            await trio.sleep(min(STILL_HERE_S, max(0.0, settles_s - trio.current_time())))
+        try:
+            await self._view.refresh(self._tell_page, is_early=True)
+        except ModelfsError as error:
+            log.warning("the second listing failed; what has settled is shown after the next error=%s", error)
 
     async def _tell_page(self, objects: int) -> None:
         """Let the supervisor know that the listing goes on, so that it keeps waiting."""
@@ -143,7 +178,8 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        await nursery.start(partial(control.serve, socket_path, {"status": self._status, "check": self._check}))
+        commands: dict[str, control.Handler] = {"status": self._status, "check": self._check, "refresh": self._refresh}
+        await nursery.start(partial(control.serve, socket_path, commands))
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
@@ -196,6 +232,8 @@ class Worker:
             "files": tree.files,
             "bytes": tree.total_bytes,
             "objects_not_shown": len(tree.omissions),
+            "folders_pending": len(self._view.pending),
+            "pending": [{"folder": each.folder, "reason": each.reason} for each in self._view.pending[:PENDING_TOLD]],
             "inodes": len(self._operations.inodes),
             "open_files": self._operations.open_files,
             "reads": self._operations.reads,
@@ -213,6 +251,25 @@ class Worker:
             refresh_s=self._config.refresh_s,
         )
         return {"lines": [asdict(line) for line in lines]}
+
+    def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have the repository listed, and return the number of that listing; or tell how the one asked for ended."""
+        number = request.get("number")
+        if not isinstance(number, int):
+            return {"number": self._view.ask_for_refresh()}
+        ended = self._view.round(number)
+        if ended is None:
+            return {"ended": False}
+        model = request.get("model")
+        changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
+        pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
+        return {
+            "ended": True,
+            "error": ended.error,
+            "changed": changed[:CHANGES_TOLD],
+            "changes": len(changed),
+            "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
+        }
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""

@@ -128,6 +128,7 @@ def assemble(
     budget_bytes: int = 2**26,
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
+    settle_s: float = 0.0,
 ) -> Mounted:
     """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
     view = View(
@@ -135,6 +136,7 @@ def assemble(
         policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
         limiter=trio.CapacityLimiter(2),
         show_hidden=False,
+        settle_s=settle_s,
     )
     cache = BlockCache(
         budget_bytes=budget_bytes,

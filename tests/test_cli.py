@@ -35,7 +35,9 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"modelfs {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["mount"], ["unmount"], ["status"], ["ls"], ["check"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["mount"], ["unmount"], ["status"], ["ls"], ["check"], ["bench"], ["lint"], ["seal"], ["refresh"]]
+)
 def test_every_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([*command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -14,6 +14,7 @@ from modelfs.location import parse
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCE = "\n".join(path.read_text() for path in (ROOT / "modelfs").glob("*.py"))
+LINT = "\n".join((ROOT / "modelfs" / name).read_text() for name in ("lint.py", "model_files.py"))
 PLACEHOLDERS = {":port": ":9000", "?SAS": "?sv=1&sig=x", "?$SAS": "?sv=1&sig=x", "account": "acct", "Account": "acct"}
 NOT_READ = {"MODELFS_PORT"}
 """A variable that is named because it gets into the environment by itself."""
@@ -68,6 +69,17 @@ def test_every_flag_that_a_command_is_shown_with_is_one(page: Path) -> None:
             known = {flag for option in commands[name].params for flag in (*option.opts, *option.secondary_opts)}
             for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", rest.partition("#")[0].partition("|")[0]):
                 assert flag in known, line
+
+
+def test_every_rule_of_lint_stands_in_its_table() -> None:
+    rules = set(re.findall(r'\b(?:error|warning|tell)\(\s*"([a-z-]+)"', LINT))
+    table = (ROOT / "docs/publishing.md").read_text().partition("| rule |")[2].partition("It does not open")[0]
+    told = {
+        name
+        for row in table.splitlines()
+        for name in re.findall(r"`([a-z-]+)`", row.split("|")[1] if "|" in row else "")
+    }
+    assert told == rules
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

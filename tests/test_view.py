@@ -257,6 +257,88 @@ def test_a_refresh_asked_for_while_one_runs_is_not_lost(monkeypatch: pytest.Monk
     in_virtual_time(body)
 
 
+def test_round_that_is_asked_for_begins_after_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        keeping = await keep(monkeypatch, nursery, period_s=1000, listing_s=5)
+        keeping.answers.extend(
+            [[], [Difference("", ("n",)), Difference("a", ("b", "c"))], StoreUnavailableError("away")]
+        )
+        first = keeping.view.ask_for_refresh()
+        await trio.sleep(2)
+        second = keeping.view.ask_for_refresh()  # while the first is listed, which may have missed what is asked for
+        assert (keeping.view.round(first), len(keeping.times)) == (None, 1)
+        await trio.sleep(6)
+        assert keeping.view.round(first) == views.Round(first, "")
+        assert keeping.view.round(second) is None
+        await trio.sleep(6)
+        assert keeping.view.round(second) == views.Round(second, "", ("n", "a/b", "a/c"))
+        third = keeping.view.ask_for_refresh()
+        await trio.sleep(7)
+        assert keeping.view.round(third) == views.Round(third, "away")
+
+    in_virtual_time(body)
+
+
+def test_what_is_asked_for_in_between_moves_no_regular_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        keeping = await keep(monkeypatch, nursery, period_s=15)
+        for _ in range(200):  # an upload that never ends
+            keeping.view.ask_for_refresh()
+            await trio.sleep(1)
+        regular = [at for at, early in zip(keeping.times, keeping.early, strict=True) if not early]
+        assert len(regular) >= 200 // 16.5
+        assert all(13.5 <= gap <= 16.5 + views.EARLIEST_S for gap in gaps(regular))
+
+    in_virtual_time(body)
+
+
+def test_round_ends_when_the_kernel_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        keeping = await keep(monkeypatch, nursery, period_s=10**6)
+        view = view_of(MemoryStore())
+        monkeypatch.setattr(view, "refresh", keeping.view.refresh)
+        keeping.answers.append([Difference("a", ("b",))])
+
+        async def slow(_differences: list[Difference]) -> None:
+            assert view.round(1) is None
+            await trio.sleep(50)
+            assert view.round(1) is None
+
+        nursery.start_soon(view.keep_fresh, 10, slow)
+        await trio.sleep(100)
+        assert view.round(1) == views.Round(1, "", ("a/b",))
+
+    in_virtual_time(body)
+
+
+def test_what_settles_is_listed_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        settles: list[float | None] = [trio.current_time() + 40, None]
+        monkeypatch.setattr(View, "settles_s", property(lambda _self: settles[0]))
+        began = trio.current_time()
+        keeping = await keep(monkeypatch, nursery, period_s=1000)
+        await trio.sleep(39.9)
+        assert keeping.times == []
+        await trio.sleep(0.2)
+        assert (keeping.times, keeping.early) == ([began + 40], [True])
+        settles[0] = None
+        await trio.sleep(500)
+        assert len(keeping.times) <= 2
+
+    in_virtual_time(body)
+
+
+def test_a_store_that_fails_is_not_listed_more_often_because_something_settles(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        monkeypatch.setattr(View, "settles_s", property(lambda _self: 0.0))
+        keeping = await keep(monkeypatch, nursery, period_s=100)
+        keeping.answers.extend([StoreUnavailableError("away")] * 99)
+        await trio.sleep(1000)
+        assert len(keeping.times) <= 13
+
+    in_virtual_time(body)
+
+
 def test_what_changed_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(nursery: trio.Nursery) -> None:
         keeping = await keep(monkeypatch, nursery, period_s=15)

@@ -42,7 +42,12 @@ def modelfs(store: Store, *options: str, prefix: str = "", url: str = "", preexe
     with _folder("modelfs") as folder:
         path, runtime = folder / "mnt", folder / "run"
         path.mkdir()
-        environment = clean_environment() | {"MODELFS_RUNTIME_DIR": str(runtime)}
+        settings = {
+            "MODELFS_RUNTIME_DIR": str(runtime),
+            "MODELFS_STATE_DIR": str(folder / "state"),
+            "MODELFS_SETTLE": "0",
+        }
+        environment = clean_environment() | settings
         command = [sys.executable, "-m", "modelfs"]
         began_s = time.monotonic()
         log = folder / "log"

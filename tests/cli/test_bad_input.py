@@ -38,6 +38,8 @@ class Bench:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "MODELFS_RUNTIME_DIR": str(folder / "run"),
+            "MODELFS_STATE_DIR": str(folder / "state"),
+            "MODELFS_SETTLE": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -100,6 +102,18 @@ def store() -> Iterator[FaultServer]:
         (("unmount",), "no mount point is given"),
         (("ls",), "no URL is given"),
         (("status", "--jsn"), "No such option: --jsn"),
+        (("lint",), "nothing to lint is given"),
+        (("lint", "/no-such-folder"), "No such file or directory"),
+        (("lint", "s3://"), "write"),
+        (("seal",), "no model is given"),
+        (("seal", "s3://bucket"), "names no model"),
+        (("seal", "https://host/models/m"), "https:// is only read"),
+        (("seal", "s3://bucket/m/1", "--verify"), "Add --from DIR"),
+        (("seal", "/no-such-folder/m/1"), "No such file or directory"),
+        (("refresh",), "no mount point is given"),
+        (("refresh", "/mnt"), "has mounted nothing at /mnt"),
+        (("refresh", "/mnt", "m"), "Add --wait"),
+        (("refresh", "/mnt", "--wait", "--timeout", "0"), "--timeout is '0'"),
     ],
 )
 def test_wrong_command_line(bench: Bench, arguments: tuple[str, ...], words: str) -> None:
@@ -268,7 +282,7 @@ def test_neither_root_nor_fusermount3(bench: Bench) -> None:
     become = (setpriv, "--reuid", "nobody", "--clear-groups")
     look = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
     try:
-        environment = {"PATH": "/nowhere", "MODELFS_RUNTIME_DIR": str(base / "run")}
+        environment = {"PATH": "/nowhere", "MODELFS_RUNTIME_DIR": str(base / "run"), "MODELFS_SETTLE": "0"}
         arguments = ("mount", str(bench.repository), str(base / "mnt"))
         assert "needs fusermount3" in bench.refuse(*arguments, prefix=(*become, *look), **environment)
         assert not (base / "run").exists()

@@ -46,7 +46,9 @@ class Pod:
         """Start modelfs and wait until its mount answers on the host. A folder's URL is its path on the host."""
         folder = [f"--volume={url}:{url}:ro"] if url.startswith("/") else []
         shared = f"--volume={self.volume}:/mnt:rshared"
-        started = self.podman.run(self.image, "mount", url, "/mnt/models", *flags, options=[*options, *folder, shared])
+        at_once = ("--settle", "0")  # the files of these tests are no models
+        arguments = ("mount", url, "/mnt/models", *at_once, *flags)
+        started = self.podman.run(self.image, *arguments, options=[*options, *folder, shared])
         wait_until(lambda: self.answers() or not started.is_running())
         assert self.answers(), started.said()
         return started

@@ -94,6 +94,13 @@ def test_read_only_root_leaves_modelfs_a_place_for_its_socket(sidecar: dict[str,
     assert named("run", pod["volumes"])["emptyDir"]["medium"] == "Memory"
 
 
+def test_the_times_that_were_shown_outlive_a_restart_of_the_sidecar(
+    sidecar: dict[str, Any], pod: dict[str, Any]
+) -> None:
+    assert named("state", sidecar["volumeMounts"])["mountPath"] == "/var/lib/modelfs"
+    assert "emptyDir" in named("state", pod["volumes"])
+
+
 def test_credentials_come_by_reference_only(sidecar: dict[str, Any]) -> None:
     assert sidecar["envFrom"] == [{"secretRef": {"name": "modelfs-credentials"}}]
     values = [each["name"] for each in sidecar["env"] if "value" in each]

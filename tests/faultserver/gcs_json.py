@@ -1,4 +1,7 @@
-"""GCS's JSON API, as far as readers go: ``GET /storage/v1/b/BUCKET/o`` lists, ``GET …/o/KEY?alt=media`` reads.
+"""GCS's JSON API, as far as modelfs goes.
+
+``GET /storage/v1/b/BUCKET/o`` lists, ``GET …/o/KEY?alt=media`` reads,
+``POST /upload/storage/v1/b/BUCKET/o?uploadType=media&name=KEY`` writes.
 
 Law: a request of this API is understood as one of the XML API in other words, so that pages, tokens, faults and the log
 are the same for both. ``fields`` is ignored: more than was asked for is told. Source: Google's reference of
@@ -19,6 +22,7 @@ from faultserver.wire import Request
 
 _LIST = re.compile(r"/storage/v1/b/([^/?]+)/o")
 _MEDIA = re.compile(r"(?:/download)?/storage/v1/b/([^/?]+)/o/([^/?]+)")
+_UPLOAD = re.compile(r"/upload/storage/v1/b/([^/?]+)/o")
 _NAMES = {"prefix": "prefix", "delimiter": "delimiter", "pageToken": "continuation-token", "maxResults": "max-keys"}
 
 
@@ -28,6 +32,9 @@ def understood(request: Request) -> Request:
     media = _MEDIA.fullmatch(path)
     if media is not None and request.method == "GET" and request.query.get("alt") == "media":
         return replace(request, bucket=unquote(media[1]), key=unquote(media[2]))
+    upload = _UPLOAD.fullmatch(path)
+    if upload is not None and request.method == "POST" and request.query.get("uploadType") == "media":
+        return replace(request, method="PUT", bucket=unquote(upload[1]), key=request.query.get("name", ""), query={})
     found = _LIST.fullmatch(path)
     if found is None or request.method != "GET":
         return request
@@ -84,4 +91,4 @@ def _json(status: int, told: object) -> Answer:
 
 def is_spoken(request: Request) -> bool:
     """Return whether the request is of this API, and wants its errors as JSON."""
-    return request.target.startswith(("/storage/v1/", "/download/storage/v1/"))
+    return request.target.startswith(("/storage/v1/", "/download/storage/v1/", "/upload/storage/v1/"))

@@ -28,7 +28,8 @@ def environment(runtime_dir: Path, **more: str) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MODELFS_", "NOTIFY_SOCKET"))
     }
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    return {**kept, **keys, "MODELFS_RUNTIME_DIR": str(runtime_dir), **more}
+    own = {"MODELFS_RUNTIME_DIR": str(runtime_dir), "MODELFS_STATE_DIR": str(runtime_dir.parent / "state")}
+    return {**kept, **keys, **own, "MODELFS_SETTLE": "0", **more}  # what is put shows at once, where no test asks else
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""``modelfs refresh``: has a mount list its repository now, and waits until it has.
+
+Law: only the mount's own worker lists; what is told is what it says.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from modelfs import mounts, runtime
+from modelfs.errors import ModelfsError, UsageError
+
+_LOOK_S = 0.1
+
+
+class RefreshFailedError(ModelfsError):
+    """The listing failed, or did not end in time. The mount goes on showing what it has."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh changed: ``changes`` paths, of which ``changed`` are the first hundred.
+
+    ``pending`` are folders that are not shown as they are stored, each with its reason.
+    """
+
+    changed: list[str]
+    changes: int
+    pending: list[dict[str, str]]
+
+
+def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | None = None) -> Refreshed | None:
+    """Have the mount at ``mountpoint`` (resolved) list now.
+
+    Returns None at once without ``within_s``; else what changed, of ``model`` where one is given, when
+    a listing has ended that began after the call.
+    Raises UsageError where nothing is mounted, ControlError where the worker does not answer, and RefreshFailedError.
+    """
+    folder = runtime.folder_of(root, mountpoint)
+    if not runtime.is_alive(folder):
+        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+    number = mounts.ask(folder, "refresh")["number"]
+    if within_s is None:
+        return None
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = mounts.ask(folder, "refresh", number=number, model=model)
+        if answer["ended"]:
+            return _ended(mountpoint, answer)
+        if time.monotonic() > deadline:
+            what = f"the repository at {mountpoint} is not listed within {within_s:g} s"
+            raise RefreshFailedError(f"{what}. Look at 'modelfs status', or give it a longer --timeout.")
+        time.sleep(_LOOK_S)
+
+
+def _ended(mountpoint: str, answer: dict[str, Any]) -> Refreshed:
+    if answer["error"]:
+        raise RefreshFailedError(f"{mountpoint} shows what it showed before: {answer['error']}")
+    return Refreshed(answer["changed"], answer["changes"], answer["pending"])

@@ -1,0 +1,54 @@
+"""Listings of a repository in memory, and what is shown after each. Time is a number here."""
+
+from collections.abc import Mapping
+
+from modelfs.blocks import ObjectInfo
+from modelfs.settle import Moment, Settling
+
+SETTLE_S = 10.0
+WALL_NS = 1_800_000_000_000_000_000
+PYTHON = 'backend: "python"'
+ONNX = 'backend: "onnxruntime"'
+
+Contents = Mapping[str, str]
+
+
+class Repository:
+    """Listings of what a test says is stored, and what is shown after each. A version is the content's own text."""
+
+    def __init__(self, known: Contents | None = None, *, settle_s: float = SETTLE_S) -> None:
+        self.settling = Settling(settle_s, {info.key: info for info in infos_of(known or {})})
+        self.asked: list[str] = []
+        self.unreadable: set[str] = set()
+        self.date_ns = WALL_NS
+
+    def listed(self, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
+        """Return the key and version of all that is shown once ``stored`` was listed at ``at_s``."""
+        listing = {info.key: info for info in infos_of(stored, self.date_ns)}
+        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS))
+        self.asked = [info.key for info in wanted]
+        texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
+        return {info.key: info.version for info in self.settling.show(texts)}
+
+    def reasons(self) -> dict[str, str]:
+        """Return why each folder waits."""
+        return {each.folder: each.reason for each in self.settling.pending}
+
+
+def infos_of(stored: Contents, date_ns: int = WALL_NS) -> list[ObjectInfo]:
+    return [ObjectInfo(key, len(content), content, date_ns) for key, content in stored.items()]
+
+
+def shown(stored: Contents) -> dict[str, str]:
+    """Return what is shown when all of ``stored`` is."""
+    return {info.key: info.version for info in infos_of(stored)}
+
+
+MODEL = {"m/config.pbtxt": ONNX, "m/1/model.onnx": "one"}
+
+
+def settled(stored: Contents) -> Repository:
+    """Return a repository in which ``stored`` has been shown since 0 s."""
+    repository = Repository(stored)
+    assert repository.listed(stored, 0) == shown(stored)
+    return repository

@@ -1,0 +1,209 @@
+"""A remount is but one more refresh: what was shown is remembered, whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelfs import remembered, runtime
+from modelfs.blocks import ObjectInfo
+from modelfs.remembered import Memory, objects_of
+from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build
+
+DATE_NS = 1_700_000_000_000_000_000
+KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]
+listings = st.lists(
+    st.dictionaries(st.sampled_from(KEYS), st.tuples(st.sampled_from(["v1", "v2"]), st.sampled_from([0, 5, DATE_NS]))),
+    min_size=1,
+    max_size=6,
+)
+
+
+def memory_in(folder: Path, *, repository: str = "s3://b/r", mountpoint: str = "/mnt/m") -> Memory:
+    return Memory(str(folder), repository=repository, mountpoint=mountpoint)
+
+
+def tree_of(keys: dict[str, tuple[str, int]], previous: Tree = EMPTY) -> Tree:
+    return build([ObjectInfo(key, 3, version, date) for key, (version, date) in keys.items()], previous=previous)
+
+
+def times(tree: Tree) -> dict[str, int]:
+    """Return the time of every path."""
+    found = {"": tree.root.mtime_ns}
+    waiting = [("", tree.root)]
+    while waiting:
+        path, folder = waiting.pop()
+        for name, node in folder.children.items():
+            below = f"{path}/{name}" if path else name
+            found[below] = node.mtime_ns
+            if isinstance(node, Directory):
+                waiting.append((below, node))
+    return found
+
+
+@settings(deadline=None)
+@given(listings, st.sets(st.integers(0, 5)))
+def test_r7_and_r8_restarts_between_any_listings_change_no_time(
+    tmp_path_factory: pytest.TempPathFactory, told: list[dict[str, tuple[str, int]]], restarts: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    always, restarted = EMPTY, EMPTY
+    memory = memory_in(folder)
+    for number, keys in enumerate(told):
+        always = tree_of(keys, always)
+        if number in restarts:
+            memory = memory_in(folder)
+            restarted = memory.recall()
+        restarted = tree_of(keys, restarted)
+        memory.keep(restarted)
+        assert times(restarted) == times(always)
+
+
+def test_r7_an_object_that_was_replaced_by_an_older_one_between_two_mounts_is_newer(tmp_path: Path) -> None:
+    first = tree_of({"m/1/x": ("v1", DATE_NS)})
+    memory_in(tmp_path).keep(first)
+    second = tree_of({"m/1/x": ("v0", 5)}, memory_in(tmp_path).recall())
+    assert times(second)["m/1/x"] >= times(first)["m"] + TICK_NS
+
+
+def test_r10_a_new_date_of_the_same_version_between_two_mounts_moves_nothing(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", DATE_NS)}))
+    again = tree_of({"m/1/x": ("v1", DATE_NS + 10**9)}, memory_in(tmp_path).recall())
+    assert times(again) == dict.fromkeys(["", "m", "m/1", "m/1/x"], DATE_NS)
+
+
+def test_what_is_recalled_is_what_was_kept_with_the_stores_own_dates(tmp_path: Path) -> None:
+    tree = tree_of({"m/1/x": ("v2", 5)}, tree_of({"m/1/x": ("v1", DATE_NS)}))
+    memory_in(tmp_path).keep(tree)
+    assert objects_of(memory_in(tmp_path).recall()) == {"m/1/x": ObjectInfo("m/1/x", 3, "v2", 5)}
+
+
+def test_a_tree_that_did_not_change_is_not_written_again(tmp_path: Path) -> None:
+    memory = memory_in(tmp_path)
+    tree = tree_of({"m/1/x": ("v1", 5)})
+    memory.keep(tree)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    memory.keep(tree_of({"m/1/x": ("v1", 6)}, tree))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_mounts_of_one_repository_do_not_share_a_memory(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    assert memory_in(tmp_path, mountpoint="/mnt/other").recall() is EMPTY
+    assert memory_in(tmp_path, repository="s3://b/r-2").recall() is EMPTY
+
+
+def test_only_the_user_may_look_at_what_is_kept(tmp_path: Path) -> None:
+    memory = memory_in(tmp_path / "new" / "state")
+    assert memory.recall() is EMPTY
+    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
+    assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "new" / "state").iterdir()] == [0o600]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _text: b"",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace(b'"format":1', b'"format":2'),
+        lambda text: text.replace(b"/mnt/m", b"/mnt/n"),
+        lambda text: text.replace(b'"v1"', b"1"),
+        lambda text: text.replace(b",5]", b',"5"]'),
+        lambda _text: b"[" * 100_000,
+        lambda _text: b"null",
+        lambda _text: b'{"root": 1}',
+    ],
+)
+def test_a_file_that_is_not_ours_or_not_whole_costs_one_warning_and_the_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: object
+) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(change(file.read_bytes()))  # type: ignore[operator]  # a lambda
+    memory = memory_in(tmp_path)
+    assert memory.recall() is EMPTY
+    assert memory.recall() is EMPTY
+    assert len(caplog.records) == 1
+    assert str(file) in caplog.text
+    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
+    assert objects_of(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
+
+
+def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    file.chmod(0o666)
+    assert memory_in(tmp_path).recall() is EMPTY
+    assert "others can write it" in caplog.text
+
+
+def test_a_crash_while_writing_leaves_what_was_kept_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = memory_in(tmp_path)
+    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
+
+    def crash(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        memory.keep(tree_of({"m/1/x": ("v2", 6)}))
+    monkeypatch.undo()
+    again = memory_in(tmp_path)
+    assert objects_of(again.recall())["m/1/x"].version == "v1"
+    again.keep(tree_of({"m/1/x": ("v3", 7)}))
+    assert objects_of(memory_in(tmp_path).recall())["m/1/x"].version == "v3"
+
+
+def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    memory = memory_in(tmp_path / "file" / "state")
+    memory.recall()
+    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
+    memory.keep(tree_of({"m/1/x": ("v2", 5)}))
+    assert len(caplog.records) == 1
+
+
+def test_a_repository_that_is_too_large_is_not_kept_nor_is_what_was_kept_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = memory_in(tmp_path)
+    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
+    monkeypatch.setattr(remembered, "FILES_MAX", 1)
+    memory.keep(tree_of({"m/1/x": ("v1", 5), "m/1/y": ("v1", 5)}))
+    assert list(tmp_path.iterdir()) == []
+    assert len(caplog.records) == 1
+
+
+def test_the_memories_of_the_mounts_not_seen_for_longest_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "MOUNTS_MAX", 3)
+    for number in range(9):
+        memory_in(tmp_path, mountpoint=f"/mnt/{number}").keep(tree_of({"m/1/x": ("v1", 5)}))
+    assert len(list(tmp_path.iterdir())) == 4
+    assert memory_in(tmp_path, mountpoint="/mnt/8").recall() is not EMPTY
+
+
+def test_the_file_tells_whose_it_is_and_holds_no_more(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text()) == {"format": 1, "repository": "s3://b/r", "mountpoint": "/mnt/m", "root": ANY}
+
+
+def test_the_state_folder_is_the_systems_for_root_and_the_users_own_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/u")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert runtime.state_root(None) == "/var/lib/modelfs"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+    assert runtime.state_root(None) == "/s/modelfs"
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_STATE_HOME", value)
+        assert runtime.state_root(None) == "/home/u/.local/state/modelfs"
+    assert runtime.state_root("/given") == "/given"
