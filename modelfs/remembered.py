@@ -123,19 +123,6 @@ class Memory:
             log.warning("the times of this mount are not remembered beyond its end because=%r", why)
 
 
-def objects_of(tree: Tree) -> dict[str, ObjectInfo]:
-    """Return the objects of all files of ``tree``, by key."""
-    found: dict[str, ObjectInfo] = {}
-    waiting = [tree.root]
-    while waiting:
-        for node in waiting.pop().children.values():
-            if isinstance(node, File):
-                found[node.info.key] = node.info
-            else:
-                waiting.append(node)
-    return found
-
-
 def _as_json(node: Node) -> list[object]:
     """Return [time, children] of a folder, [time, size, version, the store's date] of a file."""
     if isinstance(node, File):

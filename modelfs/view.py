@@ -21,7 +21,7 @@ from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
 from modelfs.gate import Gate
-from modelfs.remembered import Memory, objects_of
+from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
@@ -159,7 +159,7 @@ class View:
         if self.tree is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
             self._previous = self._memory.recall()
         if self._settling is None and self._settle_s:
-            self._settling = Settling(self._settle_s, objects_of(self._previous))
+            self._settling = Settling(self._settle_s, trees.files(self._previous))
         listed = self._gate.admit(listing, may_withdraw=may_withdraw)
         return self._settling.take(listed, moment) if self._settling is not None else []
 
@@ -183,7 +183,7 @@ class View:
         while True:
             if not is_early:
                 due_s = trio.current_time() + period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load
-            is_early = await self._wait_until(max(due_s, trio.current_time() + EARLIEST_S))
+            is_early = await self._wait_until(due_s)
             self._asked = trio.Event()
             self._begun += 1
             try:
@@ -203,10 +203,12 @@ class View:
             self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
 
     async def _wait_until(self, due_s: float) -> bool:
-        """Return at ``due_s``, or True before, when a listing is asked for or a settling time ends."""
+        """Return at ``due_s``, or True before, when a listing is asked for or a settling time ends. Never at once."""
         settles_s = self.settles_s if not self._error else None  # a store that fails is not asked more often
+        await trio.sleep(EARLIEST_S)
+        if trio.current_time() >= due_s:
+            return False
         with trio.move_on_at(due_s):
-            await trio.sleep(EARLIEST_S)
             with trio.move_on_at(math.inf if settles_s is None else settles_s):
                 await self._asked.wait()
             return True

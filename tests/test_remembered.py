@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from modelfs import remembered, runtime
 from modelfs.blocks import ObjectInfo
-from modelfs.remembered import Memory, objects_of
-from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build
+from modelfs.remembered import Memory
+from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, files
 
 DATE_NS = 1_700_000_000_000_000_000
 KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]
@@ -79,7 +79,7 @@ def test_r10_a_new_date_of_the_same_version_between_two_mounts_moves_nothing(tmp
 def test_what_is_recalled_is_what_was_kept_with_the_stores_own_dates(tmp_path: Path) -> None:
     tree = tree_of({"m/1/x": ("v2", 5)}, tree_of({"m/1/x": ("v1", DATE_NS)}))
     memory_in(tmp_path).keep(tree)
-    assert objects_of(memory_in(tmp_path).recall()) == {"m/1/x": ObjectInfo("m/1/x", 3, "v2", 5)}
+    assert files(memory_in(tmp_path).recall()) == {"m/1/x": ObjectInfo("m/1/x", 3, "v2", 5)}
 
 
 def test_a_tree_that_did_not_change_is_not_written_again(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_file_that_is_not_ours_or_not_whole_costs_one_warning_and_the_memory(
     assert len(caplog.records) == 1
     assert str(file) in caplog.text
     memory.keep(tree_of({"m/1/x": ("v1", 5)}))
-    assert objects_of(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
+    assert files(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
 
 
 def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,9 +155,9 @@ def test_a_crash_while_writing_leaves_what_was_kept_before(tmp_path: Path, monke
         memory.keep(tree_of({"m/1/x": ("v2", 6)}))
     monkeypatch.undo()
     again = memory_in(tmp_path)
-    assert objects_of(again.recall())["m/1/x"].version == "v1"
+    assert files(again.recall())["m/1/x"].version == "v1"
     again.keep(tree_of({"m/1/x": ("v3", 7)}))
-    assert objects_of(memory_in(tmp_path).recall())["m/1/x"].version == "v3"
+    assert files(memory_in(tmp_path).recall())["m/1/x"].version == "v3"
 
 
 def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import trio
 from stores.memory_store import MemoryStore
 
 from modelfs import tree as trees
-from modelfs.remembered import Memory, objects_of
+from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy
 from modelfs.tree import Tree
 from modelfs.view import View
@@ -23,7 +23,7 @@ def settling_view_of(store: MemoryStore, memory: Memory | None = None, settle_s:
 
 
 def files_of(view: View) -> set[str]:
-    return set(objects_of(view.tree))
+    return set(trees.files(view.tree))
 
 
 async def test_a_version_shows_with_the_listing_after_it_settled_and_its_config_is_read_once() -> None:

@@ -88,6 +88,8 @@ def test_r11_mount_returns_when_what_was_stored_just_now_is_shown(store: FaultSe
     with mounted(url, tmp_path, "--settle", str(SETTLE_S), "--refresh", "3600") as mount:
         assert set(_seen(mount)) == {"m/config.pbtxt", "m/1/model.py"}
         assert _pending(mount) == [("n", "no version of it is whole")]
+        told = mount.command("check", str(mount.path)).stdout
+        assert "1 folders are not shown as they are stored, such as n: no version of it is whole" in told
 
 
 def test_r11_a_sealed_version_does_not_wait(store: FaultServer, url: str, tmp_path: Path) -> None:
