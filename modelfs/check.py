@@ -196,9 +196,10 @@ def _tried(folder: str) -> list[Line]:
 
 
 def _served(details: dict[str, Any], config: Config) -> list[Line]:
+    """Tell what the worker says of itself; one that is older than this command says less."""
     listed = f"{details['files']} files, {details['bytes'] / 1e9:.2f} GB"
     age_s = max(0.0, time.time() - float(details["listed_at_s"]))
-    is_old = age_s > 4 * float(details["refresh_s"]) + config.mount_timeout_s
+    is_old = age_s > 4 * float(details.get("refresh_s", config.refresh_s)) + config.mount_timeout_s
     lines = [Line("shown", "doubtful" if is_old else "good", f"{listed}, listed {age_s:.0f} s ago")]
     if waiting := int(details["folders_pending"]):
         what = f"{waiting} folders are not shown as they are stored, such as {details['pending'][0]['folder']}"
@@ -206,7 +207,7 @@ def _served(details: dict[str, Any], config: Config) -> list[Line]:
     if left_out := int(details["objects_not_shown"]):
         hidden = f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why"
         lines.append(Line("names", "doubtful", hidden))
-    reads = int(details["reads_failing"])
+    reads = int(details.get("reads_failing", 0))
     failing = f"{reads} reads fail, and are tried again: {details['read_error']}"
     lines.append(Line("reads", "doubtful", failing) if reads else Line("reads", "good", "none fails now"))
     return lines

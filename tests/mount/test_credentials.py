@@ -55,8 +55,9 @@ def check_machine(mount: Mount) -> None:
 
 def check_words(mount: Mount, folder: Path) -> None:
     """Search what modelfs says and writes."""
-    for arguments in (("status",), ("status", "--json")):
+    for arguments in (("status",), ("status", "--json"), ("check", str(mount.path))):
         done = mount.command(*arguments)
+        assert arguments[0] == "status" or "endpoint" in done.stdout, "the worker has tried its store"
         assert not found_in((done.stdout + done.stderr).encode())
     for path in [*(folder / "run").rglob("*"), *folder.glob("*.log*")]:
         if path.is_file():
