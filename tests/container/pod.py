@@ -26,7 +26,8 @@ def least_privileges() -> tuple[str, ...]:
     assert command is not None
     about = ("--cap", "--device", "--security", "--read-only", "--tmpfs", "--volume=/sys")
     found = [word for word in shlex.split(command.group()) if word.startswith(about)]
-    return (*found, "--read-only-tmpfs=false", "--network=none")  # podman alone would make /run and /tmp writable
+    # podman alone would make /run and /tmp writable; no volume outlives a test
+    return (*found, "--tmpfs=/var/lib/modelfs", "--read-only-tmpfs=false", "--network=none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def start(pod: Pod, folder: Path, repository: Path, places: list[Path]) -> Conta
     )
     (folder / "config.toml").write_text(config)
     options = [*least_privileges(), f"--volume={folder}:/etc/modelfs:ro", f"--volume={repository}:{repository}:ro"]
-    options += [f"--volume={pod.volume}:/mnt:rshared"]
+    options += [f"--volume={pod.volume}:/mnt:rshared", "--env=MODELFS_SETTLE=0"]  # the files are no models
     started = pod.podman.run(pod.image, "mount", "--all", options=options)
     wait_until(lambda: all(is_mounted(place) for place in places) or not started.is_running())
     return started
