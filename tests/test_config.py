@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from modelfs import config, sources
+from modelfs import config_page, sources
 from modelfs.config import Config, settings
 from modelfs.errors import UsageError
 
@@ -32,7 +32,9 @@ def complaint(
 
 
 def test_document_is_the_definition() -> None:
-    assert DOCUMENT.read_text() == config.documentation(), "run: python -m modelfs.config > docs/configuration.md"
+    assert DOCUMENT.read_text() == config_page.documentation(), (
+        "run: python -m modelfs.config_page > docs/configuration.md"
+    )
 
 
 def test_examples_in_the_document_load(tmp_path: Path) -> None:

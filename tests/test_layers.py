@@ -22,7 +22,7 @@ ROWS = (
     # what is set, and who we are to a store
     ("config_values",),
     ("config", "credential_files", "proxies"),
-    ("sources", "aws_session", "credentials_triton"),
+    ("config_page", "sources", "aws_session", "credentials_triton"),
     ("credentials", "aws_settings"),
     ("azure_signing",),
     ("credentials_sas",),
