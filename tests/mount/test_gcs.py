@@ -103,7 +103,7 @@ def test_neither_key_nor_token_is_told_anywhere(stub: GoogleStub, tmp_path: Path
             for pid in mount.processes():
                 seen += [Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes()]
             seen += [path.read_bytes() for path in tmp_path.glob("run/**/*") if path.is_file()]
-        assert b"key.json" in b"".join(seen), "the marks were looked for in the wrong place"
+        assert b"m/1/large" in b"".join(seen), "the marks were looked for in the wrong place"
         for mark in marks:
             assert not any(mark in each for each in seen), mark
 
