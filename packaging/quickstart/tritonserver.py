@@ -94,8 +94,8 @@ def _libraries(home: Path) -> str:
 
 
 _TORN_START = "boost::interprocess::lock_exception"
-"""What the python backend of 2.51 ends the server with, once in some forty starts on a busy machine, on any repository: its
-own shared memory is locked by a stub that is not there yet. Another start helps."""
+"""What the python backend of 2.51 ends the server with, once in some forty starts on a busy machine (seen on a plain
+folder). Another start helps."""
 
 
 class TritonServer:
