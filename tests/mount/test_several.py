@@ -208,7 +208,7 @@ def test_interrupted_mount_leaves_those_that_it_told_of_and_nothing_of_the_other
 ) -> None:
     host.write_all()
     second.black_hole()
-    process = host.popen("mount", "--all")
+    process = host.popen("mount", "--all", "--mount-timeout", "600")  # on a slow machine it would end by itself
     assert process.stdout
     said = [process.stdout.readline(), process.stdout.readline()]
     process.send_signal(number)
