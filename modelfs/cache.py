@@ -346,7 +346,10 @@ class BlockCache:
                 self._drop(extent)
             extent.landed.set()
         if extent.data is not None and extent.on_landed is not None:
-            extent.on_landed(extent)
+            try:
+                extent.on_landed(extent)
+            except Exception:  # the root of a task, as above
+                log.exception("unexpected error behind a fetch key=%r offset=%d", extent.info.key, extent.offset)
 
     def _land(self, extent: Extent, data: memoryview) -> None:
         extent.data = data

@@ -88,7 +88,14 @@ class Pusher:
             log.exception("unexpected error in a push key=%r", extent.info.key)
         finally:
             self._held_bytes -= extent.length
+            self._tell(done, extent, taken)
+
+    @staticmethod
+    def _tell(done: Callable[[Extent, Parts], None], extent: Extent, taken: Parts) -> None:
+        try:
             done(extent, taken)
+        except Exception:  # the root of a task, as above
+            log.exception("unexpected error behind a push key=%r", extent.info.key)
 
     def _end(self, error: OSError) -> None:
         if self._is_on:

@@ -167,3 +167,16 @@ def test_what_is_idle_is_dropped_when_nobody_waits_and_not_before() -> None:
         assert lab.cache.statistics().used_bytes == 4 * B  # what is on its way
 
     run(body)
+
+
+def test_a_bug_in_who_is_told_of_a_fetch_ends_no_mount(caplog: pytest.LogCaptureFixture) -> None:
+    def told(_extent: Extent) -> None:
+        raise ZeroDivisionError
+
+    async def body(lab: Lab) -> None:
+        await lab.cache.read(info(), 0, 1, told)
+        await trio.sleep(1)
+        await check_read(lab.cache, info(), 5)
+
+    run(body)
+    assert "unexpected error behind a fetch" in caplog.text

@@ -131,3 +131,13 @@ async def test_only_what_fits_into_half_the_memory_is_pushed(limit: int | None, 
     async with trio.open_nursery() as nursery:
         pusher = Pusher(lambda *_: None, nursery=nursery, most_held_bytes=1, memory_limit_bytes=limit)
         assert pusher.may_hold(size) == may
+
+
+async def test_a_bug_behind_a_push_ends_no_mount(caplog: pytest.LogCaptureFixture) -> None:
+    def done(_extent: Extent, _taken: object) -> None:
+        raise ZeroDivisionError
+
+    async with trio.open_nursery() as nursery:
+        pusher = Pusher(lambda *_: None, nursery=nursery, most_held_bytes=2**30, memory_limit_bytes=None)
+        pusher.push(7, extent_of(range(1)), [(0, 4096)], done)
+    assert "unexpected error behind a push" in caplog.text
