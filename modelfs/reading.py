@@ -19,6 +19,7 @@ from modelfs.connections import Connections, Ticket
 from modelfs.errors import PASSING
 from modelfs.failing import FailingReads
 from modelfs.foresight import Foresight
+from modelfs.priority import Priority
 from modelfs.push import Pusher
 from modelfs.store import RetryPolicy, Store, in_thread_with_retries
 from modelfs.streamer import Streamer
@@ -54,6 +55,7 @@ class Reading:
         buffers: Buffers,
         nursery: trio.Nursery,
         notify: Callable[[int, int, memoryview], None],
+        priority: Priority,
         memory_bytes: int,
         memory_limit_bytes: int | None,
         max_connections: int,
@@ -68,13 +70,24 @@ class Reading:
         self._connections = Connections(most=max_connections, max_bytes_per_s=max_bytes_per_s)
         self._cache = BlockCache(
             budget_bytes=budget_bytes,
-            fetch=fetching(store, deadline_s=deadline_s, stall_timeout_s=stall_timeout_s, failing=self.failing),
+            fetch=fetching(
+                store,
+                deadline_s=deadline_s,
+                stall_timeout_s=stall_timeout_s,
+                failing=self.failing,
+                before=priority.work,
+            ),
             connections=self._connections,
             nursery=nursery,
             deadline_s=deadline_s,
         )
+
+        def notify_behind(inode: int, offset: int, data: memoryview) -> None:
+            priority.work()
+            notify(inode, offset, data)
+
         self._pusher = Pusher(
-            notify, nursery=nursery, most_held_bytes=budget_bytes // 4, memory_limit_bytes=memory_limit_bytes
+            notify_behind, nursery=nursery, most_held_bytes=budget_bytes // 4, memory_limit_bytes=memory_limit_bytes
         )
         self._window_bytes = min(WINDOW_BYTES_MAX, budget_bytes)
         self.foresight = Foresight(view, self._cache, nursery=nursery, budget_bytes=budget_bytes // 4)
@@ -111,17 +124,28 @@ def _budget(memory_bytes: int, memory_limit_bytes: int | None) -> int:
     return budget_bytes
 
 
-def fetching(store: Store, *, deadline_s: float, stall_timeout_s: float, failing: FailingReads | None = None) -> Fetch:
-    """Return the cache's way to the store.
+def fetching(
+    store: Store,
+    *,
+    deadline_s: float,
+    stall_timeout_s: float,
+    failing: FailingReads | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> Fetch:
+    """Return the cache's way to the store; ``before`` is called in the thread of each request.
 
     All but a version that is gone and an archived object is tried again: Triton takes an error for the end of the file.
     """
     failures = failing or FailingReads()
 
+    def read(info: ObjectInfo, offset: int, length: int) -> memoryview:
+        before()
+        return store.read(info, offset, length)
+
     async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
         with failures.watch() as note:
             return await in_thread_with_retries(
-                partial(store.read, info, offset, length),
+                partial(read, info, offset, length),
                 what=f"read {info.key}",
                 policy=RetryPolicy(deadline_s, attempt_s=stall_timeout_s + length / SLOWEST_BYTES_PER_S),
                 limiter=ticket,

@@ -37,6 +37,7 @@ from modelfs.errors import ModelfsError
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
+from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy, Store
@@ -69,6 +70,7 @@ class Worker:
         self._report = report
         self._init_fd = init_fd
         self._buffers = Buffers()
+        self._priority = Priority()
         self._location: location.Location
         self._store: Store
         self._view: View
@@ -140,6 +142,7 @@ class Worker:
             buffers=self._buffers,
             nursery=nursery,
             notify=_notify_store,
+            priority=self._priority,
             memory_bytes=config.memory_bytes,
             memory_limit_bytes=memory_limit_bytes(),
             max_connections=config.max_connections,
@@ -180,6 +183,7 @@ class Worker:
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
         commands: dict[str, control.Handler] = {"status": self._status, "check": self._check, "refresh": self._refresh}
         await nursery.start(partial(control.serve, socket_path, commands))
+        self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
