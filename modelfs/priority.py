@@ -3,7 +3,7 @@
 Law: the thread that answers the kernel goes before those that fetch and push, since a stat must not wait for data. What
 is not allowed is left as it is, without a word: it is a matter of milliseconds.
 
-A thread's nice value is its own in Linux, and is inherited by the threads it starts, so those that work take theirs back.
+A nice value is a thread's own in Linux, and the threads that it starts inherit it: so those that work take theirs back.
 """
 
 import os
