@@ -21,10 +21,11 @@ if (($#)); then
 else
     # what waits most of its minutes (for Triton, for mounts, for containers) runs beside what computes
     printf '\n== tests with the real Triton and on real mounts, beside the others; what they say follows below\n'
+    # a shell has what it puts into the background ignore SIGINT, and some tests send one
     logs=$(mktemp -d)
-    .venv/bin/pytest -p no:cacheprovider tests/triton </dev/null >"$logs/triton" 2>&1 &
+    env --default-signal=INT .venv/bin/pytest -p no:cacheprovider tests/triton </dev/null >"$logs/triton" 2>&1 &
     triton=$!
-    .venv/bin/pytest -p no:cacheprovider tests/container tests/mount </dev/null >"$logs/mounts" 2>&1 &
+    env --default-signal=INT .venv/bin/pytest -p no:cacheprovider tests/container tests/mount </dev/null >"$logs/mounts" 2>&1 &
     mounts=$!
     trap 'kill "$triton" "$mounts" 2>/dev/null; rm -rf "$logs"' EXIT
     check tests .venv/bin/pytest --ignore=tests/triton --ignore=tests/container --ignore=tests/mount
