@@ -354,7 +354,8 @@ class BlockCache:
     def _land(self, extent: Extent, data: memoryview) -> None:
         extent.data = data
         extent.landed_at_s = now_s = trio.current_time()
-        if (ticket := extent.ticket) is not None:
+        ticket = extent.ticket
+        if ticket is not None and ticket.alongside:  # else it came from the disk, and tells nothing of the link
             self._connections.pace.land(extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside)
         self._fetched_bytes += extent.length
         (self._read if extent.is_abandoned else self._unread)[extent] = None

@@ -44,6 +44,11 @@ class S3Keys:
     origin: str = field(default="", compare=False)
     expires_at: dt.datetime | None = field(default=None, compare=False)
 
+    @property
+    def principal(self) -> str:
+        """Who they are the keys of, as a secret text."""
+        return f"{self.access_key_id} {self.secret_access_key}"
+
 
 KeySource = Callable[[], S3Keys]
 """Returns the keys of now. Thread-safe; raises AccessRefusedError, or StoreUnavailableError where a retry may help."""

@@ -6,6 +6,7 @@ nowhere else, so that a test or a benchmark has the same parts as a mount.
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -15,7 +16,9 @@ import trio
 from modelfs.blocks import ObjectInfo
 from modelfs.buffers import Buffers
 from modelfs.cache import BlockCache, Fetch
-from modelfs.connections import Connections, Ticket
+from modelfs.connections import Connections
+from modelfs.disk import DiskTier
+from modelfs.disk_reading import DiskReading
 from modelfs.errors import PASSING
 from modelfs.failing import FailingReads
 from modelfs.foresight import Foresight
@@ -62,8 +65,10 @@ class Reading:
         max_bytes_per_s: float | None,
         deadline_s: float,
         stall_timeout_s: float,
+        disk: DiskTier | None = None,
     ) -> None:
         self._buffers = buffers
+        self._disk = disk
         self.failing = FailingReads()
         budget_bytes = _budget(memory_bytes, memory_limit_bytes)
         buffers.most_bytes = budget_bytes
@@ -76,6 +81,7 @@ class Reading:
                 stall_timeout_s=stall_timeout_s,
                 failing=self.failing,
                 before=priority.work,
+                disk=disk,
             ),
             connections=self._connections,
             nursery=nursery,
@@ -102,6 +108,7 @@ class Reading:
             "pushed_bytes": self._pusher.statistics().pushed_bytes,
             "connections": self._connections.pace.limit,
             "cache": asdict(self._cache.statistics()),
+            "disk": self._disk.statistics() if self._disk is not None else None,
         }
 
     async def keep_lean(self, count_reads: Callable[[], int]) -> None:
@@ -131,8 +138,9 @@ def fetching(
     stall_timeout_s: float,
     failing: FailingReads | None = None,
     before: Callable[[], None] = lambda: None,
+    disk: DiskTier | None = None,
 ) -> Fetch:
-    """Return the cache's way to the store; ``before`` is called in the thread of each request.
+    """Return the cache's way to the store, through ``disk``; ``before`` is called in the thread of each request.
 
     All but a version that is gone and an archived object is tried again: Triton takes an error for the end of the file.
     """
@@ -140,9 +148,13 @@ def fetching(
 
     def read(info: ObjectInfo, offset: int, length: int) -> memoryview:
         before()
+        if disk is not None:
+            return disk.read_through(info, offset, length, partial(store.read, info))
         return store.read(info, offset, length)
 
-    async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
+    async def fetch(
+        info: ObjectInfo, offset: int, length: int, ticket: AbstractAsyncContextManager[object]
+    ) -> memoryview:
         with failures.watch() as note:
             return await in_thread_with_retries(
                 partial(read, info, offset, length),
@@ -153,4 +165,4 @@ def fetching(
                 on_failure=note,
             )
 
-    return fetch
+    return fetch if disk is None else DiskReading(disk, fetch).fetch

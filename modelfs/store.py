@@ -97,6 +97,26 @@ class Telling(Protocol):
         ...
 
 
+class Place(NamedTuple):
+    """Where a repository's objects are, and who reads them there, the same at each start.
+
+    ``prefix`` stands before the keys in the store: empty, or with a slash at its end. ``principal`` may hold secrets.
+    """
+
+    store: str
+    prefix: str
+    principal: str
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A Store whose blocks can be kept for others with the same rights."""
+
+    def place(self) -> Place:
+        """Return what tells it from others. May ask a credential source, and raises what that raises."""
+        ...
+
+
 @runtime_checkable
 class Writable(Protocol):
     """A Store that can be given a small object: ``modelfs seal`` leaves one. A mount never writes."""

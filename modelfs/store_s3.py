@@ -15,7 +15,7 @@ from modelfs.places import S3Place
 from modelfs.s3_address import Where
 from modelfs.s3_errors import WrongRegionError
 from modelfs.s3_listing import Bucket, Lister
-from modelfs.store import Facts, Omissions, Page, Reader
+from modelfs.store import Facts, Omissions, Page, Place, Reader
 from modelfs.transport import Link
 
 log = logging.getLogger(__name__)
@@ -108,6 +108,13 @@ class S3Store:
         from modelfs.s3_writing import put  # noqa: PLC0415  what a mount never does, it need not load
 
         put(self._bucket, key, data, keys=self._keys, link=self._link)
+
+    def place(self) -> Place:
+        """Return what tells this repository from others; see ``Placed``. The region is no part of it."""
+        endpoint = self._where.endpoint_url or "aws"
+        prefix = f"{self._location.prefix}/" if self._location.prefix else ""
+        principal = "" if self._keys is None else self._keys().principal
+        return Place(f"s3 {endpoint.rstrip('/').lower()} {self._location.bucket}", prefix, principal)
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

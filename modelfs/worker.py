@@ -33,6 +33,8 @@ from pyfuse3 import InodeT
 from modelfs import control, kernel, location, logs, mounting, runtime
 from modelfs.buffers import Buffers
 from modelfs.config import Config
+from modelfs.disk import DiskTier
+from modelfs.disk_opening import close_tier, open_tier
 from modelfs.errors import ModelfsError
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
@@ -76,6 +78,7 @@ class Worker:
         self._view: View
         self._operations: Operations
         self._reading: Reading
+        self._disk: DiskTier | None = None
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
@@ -83,6 +86,15 @@ class Worker:
             self._location = location.parse(self._plan["url"])
             self._store = await open_configured(self._location, self._config, self._buffers)
             await self._list_first(self._store)
+            self._disk = await open_tier(
+                self._plan["cache_dir"],
+                self._store,
+                source=self._plan["source"],
+                quota_bytes=self._config.cache_size_bytes,
+                memory_bytes=self._config.memory_bytes,
+                buffers=self._buffers,
+                before=self._priority.work,
+            )
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
             return 2
@@ -91,6 +103,7 @@ class Worker:
             fuse_fd = await self._hear_mounted()
             if fuse_fd is not None:
                 await self._serve(fuse_fd, nursery)
+            await close_tier(self._disk)
             nursery.cancel_scope.cancel()
         return 0
 
@@ -149,6 +162,7 @@ class Worker:
             max_bytes_per_s=config.max_rate_bytes_per_s,
             deadline_s=config.read_deadline_s,
             stall_timeout_s=config.stall_timeout_s,
+            disk=self._disk,
         )
         ownership = Ownership(
             uid=os.getuid() if config.uid is None else config.uid,

@@ -40,6 +40,7 @@ class Bench:
             "MODELFS_RUNTIME_DIR": str(folder / "run"),
             "MODELFS_STATE_DIR": str(folder / "state"),
             "MODELFS_SETTLE": "0",
+            "MODELFS_CACHE_SIZE": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -283,6 +284,7 @@ def test_neither_root_nor_fusermount3(bench: Bench) -> None:
     look = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
     try:
         environment = {"PATH": "/nowhere", "MODELFS_RUNTIME_DIR": str(base / "run"), "MODELFS_SETTLE": "0"}
+        environment["MODELFS_CACHE_SIZE"] = "0"
         arguments = ("mount", str(bench.repository), str(base / "mnt"))
         assert "needs fusermount3" in bench.refuse(*arguments, prefix=(*become, *look), **environment)
         assert not (base / "run").exists()
