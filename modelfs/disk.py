@@ -68,6 +68,7 @@ class DiskTier:
         quota_bytes: int | None,
         queue_bytes: int,
         before: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open nothing yet. ``take(length)`` returns a buffer of exactly that many bytes, aligned from 1 MiB on.
 
@@ -77,9 +78,9 @@ class DiskTier:
         self._readership = readership
         self._take = take
         self._tally = Tally()
-        self._trouble = Trouble(path, "read")
+        self._trouble = Trouble(path, "read", clock)
         self._ledger = Ledger(path, quota_bytes=quota_bytes, tally=self._tally)
-        self._writing = Trouble(path, "written")
+        self._writing = Trouble(path, "written", clock)
         self._writer = DiskWriter(
             self._ledger,
             self._writing,
@@ -102,8 +103,13 @@ class DiskTier:
         self._writer.begin()
 
     def end(self, within_s: float) -> None:
-        """Write what is waiting, as far as there is time. Blocks."""
+        """Write what is waiting, as far as there is time, and let go of the folder. Blocks."""
         self._writer.end(within_s)
+        self._ledger.close()
+        with self._looking:
+            if self._lookups is not None:
+                self._lookups.close()
+                self._lookups = None
 
     def flush(self, within_s: float) -> bool:
         """Wait until what was kept is written, and tell whether it is. Blocks."""

@@ -157,6 +157,18 @@ class Chunks:
         with suppress(FileNotFoundError):
             os.unlink(file_name(object_id, chunk), dir_fd=self._folder_fd)
 
+    def exists(self, object_id: bytes, chunk: int) -> bool:
+        """Tell whether there is a file of a chunk, whatever it holds."""
+        try:
+            os.stat(file_name(object_id, chunk), dir_fd=self._folder_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_empty(self) -> bool:
+        """Tell whether there has never been a chunk."""
+        return not any(len(name) == 2 for name in os.listdir(self._folder_fd))  # noqa: PLR2004, PTH208  "00" to "ff"; a descriptor
+
     def walk(self) -> Iterator[tuple[bytes, int, os.stat_result]]:
         """Yield all the chunk files that there are, in no particular order."""
         for number in range(256):

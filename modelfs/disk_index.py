@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from modelfs.disk_format import Identity
+from modelfs.disk_format import Header, Identity
 from modelfs.disk_policy import GONE, KEPT, PINNED, Candidate, Room, throw_away
 
 SCHEMA = 1
@@ -152,7 +152,7 @@ class Index:
             if gone_bytes < excess:
                 more_bytes = 0
             else:
-                self._enter(identity, chunk, total_bytes)
+                self._insert(identity, chunk, total_bytes, used=self._tick())
         more_bytes -= gone_bytes
         return Entry(gone_bytes >= excess, more_bytes, len(gone), used_bytes + more_bytes)
 
@@ -163,7 +163,7 @@ class Index:
         )
         return [Candidate(*row) for row in rows]
 
-    def _enter(self, identity: Identity, chunk: int, total_bytes: int) -> None:
+    def _insert(self, identity: Identity, chunk: int, total_bytes: int, *, used: int) -> None:
         self._db.execute(
             "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, 0)"
             " ON CONFLICT (id) DO UPDATE SET used_s = excluded.used_s",
@@ -172,7 +172,7 @@ class Index:
         self._db.execute(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?) ON CONFLICT (object, chunk) DO UPDATE"
             " SET bytes = excluded.bytes, used = excluded.used",
-            (identity.id, chunk, total_bytes, self._rank(identity.id), self._tick()),
+            (identity.id, chunk, total_bytes, self._rank(identity.id), used),
         )
 
     def _tick(self) -> int:
@@ -247,6 +247,34 @@ class Index:
 
     def _is_pinned(self, name: str) -> bool:
         return any(_is_in(name, pin) for pin in self.pins())
+
+    # for a census
+
+    def has(self, object_id: bytes, chunk: int) -> bool:
+        """Tell whether a chunk is entered."""
+        found = self._db.execute("SELECT 1 FROM chunks WHERE object = ? AND chunk = ?", (object_id, chunk))
+        return found.fetchone() is not None
+
+    def clock(self) -> int:
+        """Return a number that everything that is used from now on lies above."""
+        return int(self._db.execute("SELECT clock FROM room").fetchone()[0])
+
+    def after(self, object_id: bytes, chunk: int, most: int) -> list[tuple[bytes, int, int]]:
+        """Return the next chunks behind this one, by object, each with when it was used."""
+        return self._db.execute(
+            "SELECT object, chunk, used FROM chunks WHERE (object, chunk) > (?, ?) ORDER BY object, chunk LIMIT ?",
+            (object_id, chunk, most),
+        ).fetchall()
+
+    def enter_found(self, found: Iterable[tuple[Header, int]]) -> int:
+        """Enter chunks that are on the disk, each with its bytes, as used long ago; return how many were not yet."""
+        entered = 0
+        with self._change():
+            for header, size in found:
+                if not self.has(header.identity.id, header.chunk):
+                    entered += 1
+                    self._insert(header.identity, header.chunk, size, used=0)
+        return entered
 
     # facts
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from modelfs import disk_census
 from modelfs.disk_format import BLOCKS, Identity
 from modelfs.disk_home import Home, RefusedError
 from modelfs.disk_index import Index
@@ -42,6 +43,7 @@ class Ledger:
         self._index: Index | None = None
         self._room = Room(0, 0, 0)
         self._looked_s = 0.0
+        self._is_whole = False
 
     def open(self) -> Home:
         """Open the folder, or see once in a while that it still is what it was."""
@@ -55,6 +57,9 @@ class Ledger:
         """
         with self._lock:
             home, index = self._opened()
+            self._is_whole = self._is_whole or index.fact(disk_census.WHOLE) is not None
+            if not self._is_whole:
+                return False  # how much there is, is being counted
 
             def discard(candidate: Candidate) -> bool:
                 if not home.evictions.own(candidate.object_id, candidate.chunk, BLOCKS):
@@ -82,6 +87,11 @@ class Ledger:
         """Tell that chunks were read."""
         with self._lock:
             self._opened()[1].touch(chunks)
+
+    def close(self) -> None:
+        """Let go of the folder and the index."""
+        with self._lock:
+            self._close()
 
     def mend(self, error: Exception) -> None:
         """Throw the index away if ``error`` says that it is broken. Raises nothing."""
@@ -114,6 +124,7 @@ class Ledger:
             index = home.open_index()
         self._look(home, now_s)
         self.used_bytes = index.used_bytes()
+        self._is_whole = disk_census.begin(home, index)
         self.home, self._index = home, index
         return home, index
 

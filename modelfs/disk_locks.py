@@ -19,6 +19,7 @@ import threading
 _FLOCK = struct.Struct("@hhqqi")  # l_type, l_whence, l_start, l_len, l_pid, which must be 0
 _OBJECT_BITS = 38
 _PLACES = 1 << 24  # of each object: 2**62 in all
+_CENSUS_PLACE = 1 << 62
 _CHUNK_PLACES = 1 << 23  # from here on; before it those of blocks, of which 2**23 make a terabyte
 
 
@@ -72,6 +73,14 @@ class Locks:
     def drop_header(self, object_id: bytes, chunk: int) -> None:
         """End what ``hold_header`` began."""
         self._let_go(_place(object_id) + _CHUNK_PLACES + chunk % _CHUNK_PLACES, 1)
+
+    def hold_census(self) -> bool:
+        """Take the right to count all chunks; False where somebody does so."""
+        return self._hold(_CENSUS_PLACE, 1)
+
+    def drop_census(self) -> None:
+        """End what ``hold_census`` began."""
+        self._let_go(_CENSUS_PLACE, 1)
 
     def _hold(self, start: int, length: int) -> bool:
         """Take places for ourselves, also against our own other threads, whom the kernel takes for us."""
