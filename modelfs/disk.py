@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.disk_chunks import DamagedChunkError, padded
-from modelfs.disk_format import BLOCKS, Identity, empty_header, encode, object_id, pieces
+from modelfs.disk_format import BLOCKS, CHUNK_BYTES, Identity, empty_header, encode, object_id, pieces
 from modelfs.disk_home import Home
 from modelfs.disk_index import Index
 from modelfs.disk_ledger import TROUBLES, Chunk, Ledger
@@ -197,10 +197,14 @@ class DiskTier:
             return offset + length, offset + length
         return absent[0] * BLOCK_BYTES, min((absent[-1] + 1) * BLOCK_BYTES, offset + length)
 
+    def note_hang(self, for_s: float) -> None:
+        """Take note that a read has not ended for so long."""
+        self._trouble.note(TimeoutError(f"the disk does not answer within {for_s:g} s"))
+
     def _read(self, home: Home, identity: Identity, offset: int, length: int, into: memoryview) -> bool:
         """Fill the beginning of ``into``, which is as long as whole pages are; False where something is missing."""
-        first, stop = offset // BLOCK_BYTES, block_count(offset + length, block_bytes=BLOCK_BYTES)
-        if not home.reads.share(identity.id, first, stop):
+        chunks = range(offset // CHUNK_BYTES, block_count(offset + length, block_bytes=CHUNK_BYTES))
+        if not home.reads.share(identity.id, chunks):
             return False
         try:
             for piece in pieces(offset, length):
@@ -215,7 +219,7 @@ class DiskTier:
             self._trouble.note(error)
             return False
         finally:
-            home.reads.unshare(identity.id, first, stop)
+            home.reads.unshare(identity.id, chunks)
         self._trouble.end()
         return True
 

@@ -4,9 +4,10 @@ Law: plain blocking calls, made in threads. What is returned was checked against
 raises, and is never returned. A file is opened without following links, and must be ours. Nothing is synced: a block's
 data is written before the header that names it, and what a power cut leaves of the two is told by the checksums.
 
-O_DIRECT, where the file system has it: the kernel's page cache would hold everything twice, and would take 0.25
-CPU-seconds for each GB in and out and 2 more to write it back, where this takes 0.05 (measured on two cores). Reads of
-less than a megabyte are buffered, since a small buffer is not aligned.
+Written with O_DIRECT, where the file system has it: the kernel's page cache would hold everything twice, and would take
+0.25 CPU-seconds for each GB and 2 more to write it back, where this takes 0.05 (measured on two cores). Reads of less
+than a megabyte are buffered, since a small buffer is not aligned; larger ones go the way that is faster
+(``disk_ways``), and what the page cache has of them is dropped.
 """
 
 import errno
@@ -14,6 +15,7 @@ import mmap
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -33,8 +35,10 @@ from modelfs.disk_format import (
     file_name,
     parse_name,
 )
+from modelfs.disk_ways import Ways
 
 DIRECT_BYTES = 1024 * 1024
+TELLING_BYTES = 4 * 1024 * 1024  # of smaller reads the way to the disk is the greater part
 PAGE_BYTES = HEADER_BYTES
 _LOOKS = 4  # at a header that another process may just be writing
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -81,6 +85,7 @@ class Chunks:
     def __init__(self, folder_fd: int) -> None:
         self._folder_fd = folder_fd
         self._is_direct = True
+        self._ways = Ways()
         self._own = threading.local()
 
     # reading
@@ -91,10 +96,17 @@ class Chunks:
         ``into`` is as long as the run, filled up to whole pages. Raises DamagedChunkError, and OSError.
         """
         length = min(piece.stop * BLOCK_BYTES, size - piece.chunk * CHUNK_BYTES) - piece.first * BLOCK_BYTES
+        is_direct = self._is_direct and length >= DIRECT_BYTES and self._ways.is_direct()
         for look in range(_LOOKS):
             try:
-                with self._opened(object_id, piece.chunk, is_direct=length >= DIRECT_BYTES) as descriptor:
-                    return self._read(descriptor, object_id, piece, into[: padded(length)], length)
+                with self._opened(object_id, piece.chunk, is_direct=is_direct) as descriptor:
+                    began_s = time.monotonic()
+                    is_there = self._read(descriptor, object_id, piece, into[: padded(length)], length)
+                    if not (is_direct and self._is_direct):  # the page cache would hold it twice
+                        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                    if is_there and length >= TELLING_BYTES:
+                        self._ways.note(length, time.monotonic() - began_s, is_direct=is_direct)
+                    return is_there
             except FileNotFoundError:
                 return False
             except DamagedError as error:
@@ -134,8 +146,6 @@ class Chunks:
         if got < len(into):
             raise DamagedError("it was cut")
         header.check(piece.first, into[:length])
-        if not self._is_direct or length < DIRECT_BYTES:  # else the page cache would hold it twice
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         return True
 
     # writing

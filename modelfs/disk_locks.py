@@ -7,20 +7,25 @@ its object. Two objects may share places, and then wait for each other once in a
 Nothing is made for a lock: a file for each would be one more thing that a crash leaves. The kernel walks the list of
 locks of the file, some hundred at most.
 
-Each Locks is one holder. What one holder reads and what it throws away do not stand in each other's way, so a process
-has a Locks for each: for claims, for reads, for evictions.
+Each Locks is one holder to the kernel, which lets a holder change a lock of its own. So a process has one for claims,
+one for reads and one for evictions; what two threads of it may hold at the same time is counted here.
 """
 
 import fcntl
 import os
 import struct
 import threading
+from collections import Counter
 
 _FLOCK = struct.Struct("@hhqqi")  # l_type, l_whence, l_start, l_len, l_pid, which must be 0
 _OBJECT_BITS = 38
-_PLACES = 1 << 24  # of each object: 2**62 in all
+_PLACES = 1 << 24
+"""Of each object, 2**62 in all: first those of its blocks, 2**23 of which make a terabyte, then those of its chunks."""
+
+_BLOCKS = _HEADER_PLACES = 1 << 23
+_CHUNKS = 1 << 22
+_READ_PLACES = _HEADER_PLACES + _CHUNKS
 _CENSUS_PLACE = 1 << 62
-_CHUNK_PLACES = 1 << 23  # from here on; before it those of blocks, of which 2**23 make a terabyte
 
 
 class Locks:
@@ -30,6 +35,7 @@ class Locks:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder_fd)
         self._mutex = threading.Lock()
         self._held: set[tuple[int, int]] = set()
+        self._shared: Counter[int] = Counter()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -43,36 +49,53 @@ class Locks:
         """Give back what ``claim`` gave."""
         self._let_go(*_blocks(object_id, first, stop))
 
-    def share(self, object_id: bytes, first: int, stop: int) -> bool:
-        """Keep blocks from being thrown away while they are read; False where they are just being."""
-        return self._set(fcntl.F_RDLCK, *_blocks(object_id, first, stop))
+    def share(self, object_id: bytes, chunks: range) -> bool:
+        """Keep chunks from being thrown away while they are read; False where they are just being."""
+        start = _place(object_id) + _READ_PLACES + chunks.start % _CHUNKS
+        with self._mutex:
+            for place in range(start, start + len(chunks)):
+                if not self._shared[place] and not self._set(fcntl.F_RDLCK, place, 1):
+                    self._unshare(range(start, place))
+                    return False
+                self._shared[place] += 1
+        return True
 
-    def unshare(self, object_id: bytes, first: int, stop: int) -> None:
+    def unshare(self, object_id: bytes, chunks: range) -> None:
         """End what ``share`` began."""
-        self._set(fcntl.F_UNLCK, *_blocks(object_id, first, stop))
+        start = _place(object_id) + _READ_PLACES + chunks.start % _CHUNKS
+        with self._mutex:
+            self._unshare(range(start, start + len(chunks)))
+
+    def _unshare(self, places: range) -> None:
+        for place in places:
+            self._shared[place] -= 1
+            if not self._shared[place]:
+                del self._shared[place]
+                self._set(fcntl.F_UNLCK, place, 1)
 
     def own(self, object_id: bytes, chunk: int, blocks: int) -> bool:
         """Take a whole chunk, of so many blocks, to throw it away; False where somebody reads or fills it."""
-        start, length = _blocks(object_id, chunk * blocks, (chunk + 1) * blocks)
-        if not self._set(fcntl.F_WRLCK, start, length):
-            return False
-        if self.hold_header(object_id, chunk):
-            return True
-        self._set(fcntl.F_UNLCK, start, length)
-        return False
+        taken: list[tuple[int, int]] = []
+        for start, length in _of_chunk(object_id, chunk, blocks):
+            if not self._hold(start, length):
+                for each in taken:
+                    self._let_go(*each)
+                return False
+            taken.append((start, length))
+        return True
 
     def disown(self, object_id: bytes, chunk: int, blocks: int) -> None:
         """End what ``own`` began."""
-        self._set(fcntl.F_UNLCK, *_blocks(object_id, chunk * blocks, (chunk + 1) * blocks))
-        self.drop_header(object_id, chunk)
+        for each in _of_chunk(object_id, chunk, blocks):
+            self._let_go(*each)
 
     def hold_header(self, object_id: bytes, chunk: int) -> bool:
         """Take the right to change a chunk's header; False where somebody has it, which is for a moment."""
-        return self._hold(_place(object_id) + _CHUNK_PLACES + chunk % _CHUNK_PLACES, 1)
+        return self._hold(_header(object_id, chunk), 1)
 
     def drop_header(self, object_id: bytes, chunk: int) -> None:
         """End what ``hold_header`` began."""
-        self._let_go(_place(object_id) + _CHUNK_PLACES + chunk % _CHUNK_PLACES, 1)
+        self._let_go(_header(object_id, chunk), 1)
 
     def hold_census(self) -> bool:
         """Take the right to count all chunks; False where somebody does so."""
@@ -109,6 +132,16 @@ def _place(object_id: bytes) -> int:
     return (int.from_bytes(object_id[:8], "little") & ((1 << _OBJECT_BITS) - 1)) * _PLACES
 
 
+def _header(object_id: bytes, chunk: int) -> int:
+    return _place(object_id) + _HEADER_PLACES + chunk % _CHUNKS
+
+
 def _blocks(object_id: bytes, first: int, stop: int) -> tuple[int, int]:
-    """Return where the locks of some blocks begin, and how many there are."""
-    return _place(object_id) + first % _CHUNK_PLACES, min(stop - first, _CHUNK_PLACES)
+    """Return where the places of some blocks begin, and how many there are."""
+    return _place(object_id) + first % _BLOCKS, min(stop - first, _BLOCKS)
+
+
+def _of_chunk(object_id: bytes, chunk: int, blocks: int) -> tuple[tuple[int, int], ...]:
+    """Return all places of a chunk."""
+    reading = _place(object_id) + _READ_PLACES + chunk % _CHUNKS
+    return _blocks(object_id, chunk * blocks, (chunk + 1) * blocks), (_header(object_id, chunk), 1), (reading, 1)

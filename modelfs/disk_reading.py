@@ -77,6 +77,7 @@ class DiskReading:
                 return await trio.to_thread.run_sync(
                     self._tier.read, info, offset, length, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
                 )
+        self._tier.note_hang(PATIENCE_S)
         return None
 
 

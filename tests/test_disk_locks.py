@@ -51,20 +51,20 @@ def test_claims_of_neighbours_end_one_by_one(locks: Locks, others: Locks) -> Non
 
 
 def test_what_is_read_is_not_thrown_away(locks: Locks, others: Locks) -> None:
-    assert locks.share(ONE, 70, 71)
+    assert locks.share(ONE, range(1, 2))
     assert not others.own(ONE, 1, BLOCKS)
     assert others.own(ONE, 0, BLOCKS)
-    locks.unshare(ONE, 70, 71)
+    locks.unshare(ONE, range(1, 2))
     assert others.own(ONE, 1, BLOCKS)
 
 
 def test_what_is_being_thrown_away_is_neither_read_nor_filled(locks: Locks, others: Locks) -> None:
     assert locks.own(ONE, 1, BLOCKS)
-    assert not others.share(ONE, 64, 65)
+    assert not others.share(ONE, range(1, 2))
     assert not others.claim(ONE, 127, 128)
     assert not others.hold_header(ONE, 1)
     locks.disown(ONE, 1, BLOCKS)
-    assert others.share(ONE, 64, 65)
+    assert others.share(ONE, range(1, 2))
     assert others.hold_header(ONE, 1)
 
 
@@ -74,12 +74,24 @@ def test_what_is_filled_is_not_thrown_away(locks: Locks, others: Locks) -> None:
     locks.drop_header(ONE, 1)
     assert locks.claim(ONE, 64, 65)
     assert not others.own(ONE, 1, BLOCKS)
-    assert others.share(ONE, 65, 66), "a refused one leaves nothing behind"
+    assert others.share(ONE, range(1, 2)), "a refused one leaves nothing behind, and a claim keeps no reader out"
 
 
-def test_many_read_the_same(locks: Locks, others: Locks) -> None:
-    assert locks.share(ONE, 0, 64)
-    assert others.share(ONE, 0, 64)
+def test_many_read_the_same(folder: int, locks: Locks, others: Locks) -> None:
+    for each in (locks, others, locks):
+        assert each.share(ONE, range(3))
+    third = Locks(folder, "locks")
+    locks.unshare(ONE, range(3))
+    others.unshare(ONE, range(3))
+    assert not third.own(ONE, 2, BLOCKS), "the first still reads"
+    locks.unshare(ONE, range(3))
+    assert third.own(ONE, 2, BLOCKS)
+
+
+def test_who_cannot_read_all_keeps_nothing(locks: Locks, others: Locks) -> None:
+    assert locks.own(ONE, 2, BLOCKS)
+    assert not others.share(ONE, range(4))
+    assert locks.own(ONE, 1, BLOCKS)
 
 
 def test_places_far_into_an_object_are_places(locks: Locks, others: Locks) -> None:
