@@ -25,7 +25,7 @@ from modelfs.cache import BlockCache
 from modelfs.extents import Extent
 from modelfs.given import Given
 from modelfs.push import Pusher
-from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead
+from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead, near_bytes
 
 CAUGHT_UP_BYTES = 2 * 1024 * 1024
 """Where a reader has caught up, it is about to ask for the next two requests of 1 MiB. To push those as well would have
@@ -108,6 +108,8 @@ class Streamer:
             window_bytes=self._window(),
             unit_bytes=self._cache.unit_bytes_max,
             passed_bytes=self._step_bytes if tripped and index - 1 in self._given else 0,
+            unseen_bytes=offset
+            - self._given.run_before(index, gap=near_bytes(stop - offset) // BLOCK_BYTES) * BLOCK_BYTES,
         )
         # what the page cache has behind it, as of a tripwire's neighbours, need not come again
         given = self._given.find(index + 1, index + advice.unit, given=True)
