@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.connections import Connections
-from modelfs.pace import AGAIN_S, FIRST, Pace
+from modelfs.pace import AGAIN_S, FAR_UNIT_BYTES, FIRST, Pace
 
 MIB = 2**20
 UNIT_BYTES = 8 * MIB
@@ -53,7 +53,7 @@ def download(
             await trio.sleep(latency_s)
             running += 1
             left = float(length)
-            while left > 0:  # the share changes with those who come and go
+            while left >= 1:  # the share changes with those who come and go
                 rate = link(running)
                 slice_s = min(0.005, left / rate)
                 await trio.sleep(slice_s)
@@ -110,7 +110,8 @@ def test_nothing_is_tried_while_nobody_waits() -> None:
 def test_a_slow_link_asks_for_little_at_once() -> None:
     trip = download(shared(5e6, 5e6), latency_s=0.05, total_bytes=64 * MIB, unit_bytes=2 * MIB)
     assert trip.pace.unit_bytes_max < MIB
-    assert download(shared(90e6, 9e9), latency_s=0.03, total_bytes=2**28).pace.unit_bytes_max > UNIT_BYTES
+    assert download(shared(90e6, 9e9), latency_s=0.03, total_bytes=2**28).pace.unit_bytes_max == FAR_UNIT_BYTES
+    assert download(shared(90e6, 9e9), latency_s=0.003, total_bytes=2**28).pace.unit_bytes_max > UNIT_BYTES
 
 
 def test_before_anything_has_landed_a_fetch_may_be_of_any_size() -> None:
