@@ -51,7 +51,7 @@ class Pace:
         self._samples = 0
         self._bytes = 0
         self._seconds = 0.0
-        self._alongside = 0
+        self._alongside = 0.0
         self._connection_rate = 0.0
 
     @property
@@ -64,8 +64,11 @@ class Pace:
         """Take note that a reader waits for bytes that are on their way."""
         self._starved = True
 
-    def land(self, length: int, *, began_s: float, now_s: float, alongside: int) -> None:
-        """Take note of ``length`` bytes, asked for at ``began_s`` as one of ``alongside`` requests, and arrived now."""
+    def land(self, length: int, *, began_s: float, now_s: float, alongside: float) -> None:
+        """Take note of ``length`` bytes, asked for at ``began_s``, and arrived now.
+
+        ``alongside`` requests were on their way meanwhile, this one among them: the mean over that time.
+        """
         took_s = max(now_s - began_s, 1e-6)
         if length <= SMALL_BYTES:
             if not self._connection_rate and length > SMALL_BYTES // 2:
@@ -109,6 +112,6 @@ class Pace:
         self._forget()
 
     def _forget(self) -> None:
-        self._samples = self._bytes = self._alongside = 0
-        self._seconds = 0.0
+        self._samples = self._bytes = 0
+        self._seconds = self._alongside = 0.0
         self._starved = False

@@ -59,9 +59,11 @@ def download(
                 await trio.sleep(slice_s)
                 left -= rate * slice_s
             running -= 1
-        if is_starved:
-            connections.pace.starve()
-        connections.pace.land(length, began_s=ticket.began_s, now_s=trio.current_time(), alongside=ticket.alongside)
+            if is_starved:
+                connections.pace.starve()
+            connections.pace.land(
+                length, began_s=ticket.began_s, now_s=trio.current_time(), alongside=ticket.alongside()
+            )
         limits.append(connections.pace.limit)
         ended.append(trio.current_time())
 
