@@ -75,11 +75,11 @@ class Ticket:
 class Connections:
     """At most ``most`` requests at once, prefetches at most as many as ``pace`` has found to be worth it."""
 
-    def __init__(self, *, most: int, max_bytes_per_s: float | None = None) -> None:
-        """Begin with nobody. ``most`` is at least 1."""
+    def __init__(self, *, most: int, max_bytes_per_s: float | None = None, fastest_answer_s: float = math.inf) -> None:
+        """Begin with nobody. ``most`` is at least 1; ``fastest_answer_s`` is what the store was seen to take before."""
         self._most = most
         self._early_most = max(1, most - most // 4)
-        self.pace = Pace(least=2, most=self._early_most)
+        self.pace = Pace(least=2, most=self._early_most, fastest_answer_s=fastest_answer_s)
         self._max_bytes_per_s = max_bytes_per_s
         self._free_at_s = -math.inf  # of trio's clock: when the rate allows the next request
         self._is_timed = False  # whether a task waits for that

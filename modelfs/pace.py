@@ -11,6 +11,8 @@ Why: one connection of a cloud gives some 90 MB/s and answers after 15 to 100 ms
 loopback link four do, and every further one only costs memory. TCP's slow start is the model.
 """
 
+import math
+
 FIRST = 8
 FIRST_FAR = 24
 FAR_S = 0.015
@@ -38,13 +40,14 @@ then the link is idle until the next are answered: fetches of 8 MiB, within the 
 class Pace:
     """The number of prefetches at once, between ``least`` and ``most``."""
 
-    def __init__(self, *, least: int, most: int) -> None:
-        """Begin with FIRST, or what the bounds allow."""
+    def __init__(self, *, least: int, most: int, fastest_answer_s: float = math.inf) -> None:
+        """Begin with FIRST, or what the bounds allow. ``fastest_answer_s`` was seen before."""
         self._most = max(1, most)
         self.limit = max(1, min(least, most), min(FIRST, self._most))
         self._best = self.limit
         self._best_rate = 0.0
         self._is_trying = True
+        self._fastest_s = fastest_answer_s
         self._is_far = False
         self._changed_s = 0.0
         self._starved = False
@@ -70,13 +73,10 @@ class Pace:
         ``alongside`` requests were on their way meanwhile, this one among them: the mean over that time.
         """
         took_s = max(now_s - began_s, 1e-6)
+        self._look_how_far(length, took_s, now_s)
         if length <= SMALL_BYTES:
             if not self._connection_rate and length > SMALL_BYTES // 2:
                 self._connection_rate = length / took_s  # too low by the distance, but soon put right
-            if took_s > FAR_S and not self._is_far and not self._best_rate:
-                self._is_far = True
-                self._change(max(self.limit, min(FIRST_FAR, self._most)), now_s)
-                self._best = self.limit
             return
         self._connection_rate += (length / took_s - self._connection_rate) * (0.2 if self._connection_rate else 1.0)
         if began_s < self._changed_s:
@@ -91,6 +91,22 @@ class Pace:
             if self._starved and alongside_mean > 0.7 * self.limit:
                 self._judge(self._bytes / self._seconds * alongside_mean, now_s)
             self._forget()
+
+    def _look_how_far(self, length: int, took_s: float, now_s: float) -> None:
+        """Tell a far store by its first small answer, but a near one by any that was fast: machines can be busy."""
+        self._fastest_s = min(self._fastest_s, took_s)
+        if self._is_far and self._fastest_s <= FAR_S:
+            self._is_far = False
+            self._best_rate = 0.0
+            self._begin(FIRST, now_s)
+        elif length <= SMALL_BYTES and self._fastest_s > FAR_S and not self._is_far and not self._best_rate:
+            self._is_far = True
+            self._begin(max(self.limit, FIRST_FAR), now_s)
+
+    def _begin(self, limit: int, now_s: float) -> None:
+        self._is_trying = True
+        self._change(max(1, min(limit, self._most)), now_s)
+        self._best = self.limit
 
     def _judge(self, rate: float, now_s: float) -> None:
         if not self._is_trying:
