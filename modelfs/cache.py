@@ -355,8 +355,10 @@ class BlockCache:
         extent.data = data
         extent.landed_at_s = now_s = trio.current_time()
         ticket = extent.ticket
-        if ticket is not None and ticket.alongside:  # else it came from the disk, and tells nothing of the link
-            self._connections.pace.land(extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside)
+        if ticket is not None and ticket.is_of_the_link:
+            self._connections.pace.land(
+                extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside()
+            )
         self._fetched_bytes += extent.length
         (self._read if extent.is_abandoned else self._unread)[extent] = None
         self._room.unpark_all()

@@ -62,6 +62,7 @@ class DiskReading:
                     await claiming.wait()
                     found = await self._read(info, offset, length, ticket)
                     if found is not None:
+                        ticket.is_of_the_link = False
                         return found
             is_kept = True  # from here on the claim is the writer's
         finally:
