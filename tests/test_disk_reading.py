@@ -184,4 +184,4 @@ async def test_what_came_from_the_disk_tells_nothing_of_the_link(tmp_path: Path,
         ticket = mount.ticket()
         ticket.line_up()
         assert bytes(await mount._fetch(WHOLE, 0, CHUNK_BYTES, ticket)) == content(WHOLE)[:CHUNK_BYTES]
-        assert ticket.alongside == 0
+        assert not ticket.is_of_the_link
