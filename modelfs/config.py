@@ -328,12 +328,21 @@ class Config(BaseModel):
             "a fifth of the disk, at most 200G",
             parse_bytes,
         ),
-        AfterValidator(_nothing_or_enough),
         Field(
             ge=0,
             le=2**60,
             description="The most that all mounts with this cache folder keep there, while at least 15 % of the disk"
             " stay free. 0 keeps nothing on a disk.",
+        ),
+        AfterValidator(_nothing_or_enough),  # behind Field, which then looks at numbers only
+    ] = None
+    cache_group: Annotated[
+        str | None,
+        Option("cache_group", "NAME", "1 to 64 letters, digits, dots, dashes and underscores", "who the keys are of"),
+        Field(
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            description="Which mounts of this user share the blocks on a disk: those of the same store that say the"
+            " same name, whatever their keys. Without it, those with the same keys or role.",
         ),
     ] = None
     state_dir: Annotated[

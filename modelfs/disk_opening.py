@@ -28,20 +28,28 @@ async def open_tier(
     store: Store,
     *,
     source: str,
+    group: str | None,
     quota_bytes: int | None,
     memory_bytes: int,
     buffers: Buffers,
     before: Callable[[], None],
 ) -> DiskTier | None:
-    """Return the disk tier of ``store`` in the folder ``path``; None where there is none. ``source`` is for people."""
+    """Return the disk tier of ``store`` in the folder ``path``; None where there is none. ``source`` is for people.
+
+    Its blocks are shared by those who give the same ``group``; without one, by those who are the same to the store.
+    """
     if path is None or not isinstance(store, Placed):
         return None
 
-    def build() -> DiskTier:
+    def build() -> DiskTier | None:
         place = store.place()
+        if group is None and place.principal is None:
+            log.warning("there is no disk cache: these credentials do not tell whose they are; give a --cache-group")
+            return None
+        who = ("principal", place.principal or "") if group is None else ("group", group)
         tier = DiskTier(
             path,
-            Readership(scope_of(place.store, place.principal), source, place.prefix),
+            Readership(scope_of(place.store, *who), source, place.prefix),
             take=buffers.take,
             quota_bytes=quota_bytes,
             queue_bytes=memory_bytes // QUEUE_SHARE,

@@ -61,16 +61,33 @@ class KeyFile:
         path = self._where()
         return path, stamp(path)
 
+    def principal(self) -> str | None:
+        """Return who the file speaks for; see ``Issuer.principal``."""
+        return self._principal
+
     def _load(self) -> None:
         edition = self.edition()
         path = self._where()
-        self._credentials, kind = _read(path, f"{self._name}={path}")
+        self._credentials, kind, info = _read(path, f"{self._name}={path}")
+        self._principal = _principal(info)
         self._edition = edition
         self._origin = f"{self._name}={path} ({kind})"
 
 
-def _read(path: Path, named: str) -> tuple[Any, str]:
-    """Return google-auth's credentials of a file, and its kind."""
+def _principal(info: Mapping[str, Any]) -> str | None:
+    """Return whose the tokens of a file are.
+
+    An account that is impersonated, a service account, a login. A federated identity without an account of its own is
+    told only by what it is exchanged for, which is another in each pod.
+    """
+    for name in ("service_account_impersonation_url", "client_email", "refresh_token"):
+        if isinstance(found := info.get(name), str) and found:
+            return f"{name} {found}"
+    return None
+
+
+def _read(path: Path, named: str) -> tuple[Any, str, dict[str, Any]]:
+    """Return google-auth's credentials of a file, its kind, and what it holds."""
     check_writers(path)
     try:
         with open_file(path) as file:
@@ -87,7 +104,7 @@ def _read(path: Path, named: str) -> tuple[Any, str]:
     if kind not in _KINDS:
         raise UsageError(f"{named} has no 'type' that is known: it must be one of {', '.join(_KINDS)}")
     try:
-        return _KINDS[kind](info), kind
+        return _KINDS[kind](info), kind, info
     except Exception:  # noqa: BLE001  google-auth raises ValueError, KeyError, TypeError … for wrong fields
         raise UsageError(
             f"{named} is not whole: it says type={kind}, but google-auth cannot use its other fields; download it again"

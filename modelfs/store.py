@@ -100,12 +100,13 @@ class Telling(Protocol):
 class Place(NamedTuple):
     """Where a repository's objects are, and who reads them there, the same at each start.
 
-    ``prefix`` stands before the keys in the store: empty, or with a slash at its end. ``principal`` may hold secrets.
+    ``prefix`` stands before the keys in the store: empty, or with a slash at its end. ``principal`` may hold secrets;
+    None is one that cannot be told from others, and "" is nobody.
     """
 
     store: str
     prefix: str
-    principal: str
+    principal: str | None
 
 
 @runtime_checkable

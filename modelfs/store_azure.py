@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfs.azure_listing import Container, Lister
-from modelfs.azure_signing import AzureBearer, AzureSas
+from modelfs.azure_signing import AzureBearer, AzureSas, principal_of
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
 from modelfs.places import AzurePlace
-from modelfs.store import Facts, Omissions, Page, Reader
+from modelfs.store import Facts, Omissions, Page, Place, Reader
 from modelfs.transport import Link
 
 
@@ -62,6 +62,12 @@ class AzureStore:
         from modelfs.azure_writing import put  # noqa: PLC0415  what a mount never does, it need not load
 
         put(self._place, key, data)
+
+    def place(self) -> Place:
+        """Return what tells this repository from others; see ``Placed``."""
+        prefix = f"{self._place.prefix}/" if self._place.prefix else ""
+        principal = "" if self.access.source is None else principal_of(self.access.source())
+        return Place(f"az {self.access.service_url.rstrip('/').lower()} {self._place.container}", prefix, principal)
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelfs import s3_address
 from modelfs.blocks import ObjectInfo
-from modelfs.credentials import KeySource
+from modelfs.credentials import KeySource, principal_of
 from modelfs.location import Location
 from modelfs.places import S3Place
 from modelfs.s3_address import Where
@@ -113,7 +113,7 @@ class S3Store:
         """Return what tells this repository from others; see ``Placed``. The region is no part of it."""
         endpoint = self._where.endpoint_url or "aws"
         prefix = f"{self._location.prefix}/" if self._location.prefix else ""
-        principal = "" if self._keys is None else self._keys().principal
+        principal = "" if self._keys is None else principal_of(self._keys)
         return Place(f"s3 {endpoint.rstrip('/').lower()} {self._location.bucket}", prefix, principal)
 
     def facts(self) -> Facts:

@@ -92,6 +92,7 @@ class Worker:
                 self._plan["cache_dir"],
                 self._store,
                 source=self._plan["source"],
+                group=self._config.cache_group,
                 quota_bytes=self._config.cache_size_bytes,
                 memory_bytes=self._config.memory_bytes,
                 buffers=self._buffers,

@@ -47,6 +47,14 @@ ROWS = (
     ("opening", "trial"),
     # what is read, and what is shown
     ("connections", "memory_limit", "remembered", "texts"),
+    ("disk_format", "disk_locks", "disk_policy", "disk_tally", "disk_trouble", "disk_ways"),
+    ("disk_chunks", "disk_index"),
+    ("disk_home",),
+    ("disk_census",),
+    ("disk_ledger",),
+    ("disk_writer",),
+    ("disk",),
+    ("disk_opening", "disk_reading"),
     ("extents",),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
@@ -54,7 +62,7 @@ ROWS = (
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
-    ("kernel", "control"),
+    ("kernel", "control", "disk_places"),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
@@ -84,6 +92,8 @@ ONLY_IN = {
     "pydantic": {"config", "sources"},
     "typer": {"cli", "cli_bench", "cli_options", "cli_publish"},
     "rich": {"show"},
+    "sqlite3": {"disk_census", "disk_index", "disk_ledger", "disk_trouble"},
+    "xxhash": {"disk_format"},
 }
 """The libraries that only some modules may know."""
 
