@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 3
 TOUCHED_S = 5.0  # after which the index is told what was read
-HEADER_PATIENCE_S = 1.0  # another changes a header within a millisecond
+HEADER_PATIENCE_S = 5.0  # another changes a header within the time of one write
 HEADER_LOOK_S = 0.002
 
 
