@@ -15,6 +15,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.listed: Mapping[str, ObjectInfo] = {}
+        self.lacking: frozenset[str] = frozenset()
+        """The keys that are admitted although the last listing lacked them, also one that came early."""
         self._missing: frozenset[str] = frozenset()
 
     @property
@@ -39,6 +41,7 @@ class Gate:
         vanished = self.listed.keys() - listed.keys()
         kept = vanished - self._missing if may_withdraw else vanished
         self._missing = frozenset(kept if may_withdraw else vanished & self._missing)
+        self.lacking = frozenset(kept)
         listed.update((key, self.listed[key]) for key in kept)
         self.listed = listed
         return listed

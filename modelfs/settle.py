@@ -9,7 +9,9 @@ upload: only at the first listing, when nothing else is known, is what is older 
 A change of the own entries and of versions at the same time is one publication: the own entries wait until nothing of
 the model is being changed, and versions wait with them. So does a new model until one version is whole. A version that
 vanishes as a whole goes at once (the gate has seen two listings to that), but a part of one waits like any change: what
-deletes a folder file by file must not be seen in between. Hidden objects neither start nor prolong the waiting.
+deletes a folder file by file must not be seen in between. Nor what deletes a model version by version: while a part of
+one has just gone, or is missed by one listing so far, those that vanished stay too. Hidden objects neither start nor
+prolong the waiting.
 """
 
 import math
@@ -122,18 +124,25 @@ class Settling:
         ends = (waiting.changed_s + self._settle_s for waiting in self._waiting.values())
         return min((end for end in ends if end > self._moment.began_s), default=None)
 
-    def take(self, listed: Objects, moment: Moment) -> list[ObjectInfo]:
-        """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first."""
+    def take(self, listed: Objects, moment: Moment, missing: Collection[str] = ()) -> list[ObjectInfo]:
+        """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first.
+
+        ``missing`` are keys of it that were not listed any more, and count until another listing agrees.
+        """
         before, self._listed, self._moment = self._listed, listed, moment
         if before is None:
             self._begin(listed)
         else:
             self._note_changes(before, listed)
         self._models = _members(listed, {group.model for group in self._waiting})
-        for group, waiting in list(self._waiting.items()):
+        for group, waiting in self._waiting.items():
             waiting.now = self._models.get(group.model, {}).get(group.version, {})
-            if self._is_over(group, waiting):
-                del self._waiting[group]
+        going = self._note_missing(missing)
+        self._waiting = {
+            group: waiting
+            for group, waiting in self._waiting.items()
+            if not self._is_over(group, waiting, is_going=group.model in going)
+        }
         return sorted(self._wanted(), key=lambda info: info.size)
 
     def show(self, texts: Texts) -> list[ObjectInfo]:
@@ -190,10 +199,26 @@ class Settling:
             elif is_visible or not before_it:
                 self._waiting[group] = _Waiting(before_it, self._moment.ended_s)
 
-    def _is_over(self, group: Group, waiting: _Waiting) -> bool:
-        """Tell whether the group is as it is shown again, or has vanished."""
+    def _note_missing(self, missing: Collection[str]) -> set[str]:
+        """Return the models that are being deleted: something is missed, or a version has lost a part lately.
+
+        What is missed settles no sooner than it is decided, nor does what has vanished beside it.
+        """
+        groups = {group for key in missing if (group := group_of(key)) is not None}
+        going = {group.model for group in groups} | {
+            group.model
+            for group, waiting in self._waiting.items()
+            if waiting.now and waiting.before.keys() - waiting.now.keys() and not self._is_settled(waiting)
+        }
+        for group, waiting in self._waiting.items():
+            if group in groups or (group.model in going and not waiting.now):
+                waiting.changed_s = self._moment.ended_s
+        return going
+
+    def _is_over(self, group: Group, waiting: _Waiting, *, is_going: bool) -> bool:
+        """Tell whether the group is as it is shown again, or has vanished; but not while its whole model is going."""
         if not waiting.now:
-            return bool(group.version) or group.model not in self._models
+            return group.model not in self._models or (bool(group.version) and not is_going)
         return bool(waiting.before) and _files(waiting.before) == _files(waiting.now)
 
     # texts

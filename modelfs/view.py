@@ -161,7 +161,7 @@ class View:
         if self._settling is None and self._settle_s:
             self._settling = Settling(self._settle_s, trees.files(self._previous))
         listed = self._gate.admit(listing, may_withdraw=may_withdraw)
-        return self._settling.take(listed, moment) if self._settling is not None else []
+        return self._settling.take(listed, moment, self._gate.lacking) if self._settling is not None else []
 
     def _build(self, texts: Texts) -> tuple[Tree, list[Difference]]:
         """Return the tree of what is to be shown, and where it differs from the one that is shown."""

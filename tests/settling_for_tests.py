@@ -1,6 +1,6 @@
 """Listings of a repository in memory, and what is shown after each. Time is a number here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from modelfs.blocks import ObjectInfo
 from modelfs.settle import Moment, Settling
@@ -21,14 +21,23 @@ class Repository:
         self.asked: list[str] = []
         self.unreadable: set[str] = set()
         self.date_ns = WALL_NS
+        self._missing: frozenset[str] = frozenset()
 
     def listed(self, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
         """Return the key and version of all that is shown once ``stored`` was listed at ``at_s``."""
         listing = {info.key: info for info in infos_of(stored, self.date_ns)}
-        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS))
+        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS), self._missing)
         self.asked = [info.key for info in wanted]
         texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
         return {info.key: info.version for info in self.settling.show(texts)}
+
+    def missed(self, stored: Contents, missing: Collection[str], at_s: float) -> dict[str, str]:
+        """Return what is shown once ``stored`` was listed without the ``missing``, which count for one listing more."""
+        self._missing = frozenset(missing)
+        try:
+            return self.listed(stored, at_s)
+        finally:
+            self._missing = frozenset()
 
     def reasons(self) -> dict[str, str]:
         """Return why each folder waits."""

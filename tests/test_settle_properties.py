@@ -1,10 +1,12 @@
 """R11 for any puts, overwrites and deletes, in any order and with any pauses, against a model that is dumb."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from settling_for_tests import ONNX, SETTLE_S, settled
+from settling_for_tests import ONNX, SETTLE_S, infos_of, settled, shown
+
+from modelfs.gate import Gate
 
 PROPERTY = settings(deadline=None, max_examples=200)
 
@@ -99,3 +101,33 @@ def test_what_is_pending_is_told_with_a_reason_and_ends(told: list[tuple[dict[st
     assert all(later > earlier for earlier, later in pairwise(moments))
     repository.listed(told[-1][0], moments[-1] + SETTLE_S)
     assert repository.settling.settles_s is None
+
+
+REFRESH_S = 15.0
+GOING = (["config.pbtxt"], ["1/a", "1/model.onnx"], ["2/model.onnx"], ["10/a", "10/b", "10/model.onnx"])
+orders = st.permutations(GOING).flatmap(lambda groups: st.tuples(*(st.permutations(group) for group in groups)))
+pauses = st.lists(st.floats(0, 0.9 * SETTLE_S), min_size=7, max_size=7)
+
+
+@PROPERTY
+@given(orders, pauses, st.lists(st.floats(0.9, 1.1), min_size=20, max_size=20))
+def test_r11_a_model_that_is_deleted_key_by_key_goes_as_a_whole(
+    order: tuple[list[str], ...], pauses_s: list[float], jitters: list[float]
+) -> None:
+    """Folder after folder, with pauses shorter than the settling time; listings come as by the default settings."""
+    keys = [f"m/{path}" for group in order for path in group]
+    stored = dict.fromkeys(keys, ONNX)
+    moments = dict(zip(keys, accumulate(pauses_s), strict=True))
+    repository, gate = settled(stored), Gate()
+    gate.admit(infos_of(stored))
+    due_s = 0.0
+    for jitter in jitters:
+        due_s += REFRESH_S * jitter
+        early_s = repository.settling.settles_s
+        for at_s in [due_s] if early_s is None or early_s >= due_s else [early_s, due_s]:
+            left = {key: stored[key] for key in stored if moments[key] > at_s}
+            counting = gate.admit(infos_of(left), may_withdraw=at_s == due_s)
+            found = repository.missed(dict.fromkeys(counting, ONNX), gate.lacking, at_s)
+            assert found in (shown(stored), {})
+    assert found == {}
+    assert repository.settling.pending == []
