@@ -17,8 +17,8 @@ from soak.witness import config, version
 
 PARTS = ("a", "b")
 SCRIPT = "model.py"
-LONG, SHORT = 3.0, 0.5
-"""The longest pauses, in settling times. A short one is half of one: a busy machine may take twice what it is told."""
+LONG, SHORT = 3.0, 0.9
+"""The longest pauses, in settling times."""
 _VERSIONS_KEPT = 4
 
 
