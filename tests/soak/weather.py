@@ -27,7 +27,7 @@ FILLERS = 2100
 PATIENCE = ("--connect-timeout", "1", "--stall-timeout", "1", "--mount-timeout", "2")
 """Short, so that a listing that fails has failed soon."""
 LISTINGS, POLLS = 2, 2
-_PATIENCE_S = 120.0  # bounds a hang
+_PATIENCE_S = 300.0  # bounds a hang
 _LOOK_S = 0.25
 
 
@@ -64,10 +64,10 @@ class Weather:
         if wrong:
             raise StormError(f"Triton complains: {wrong}")
 
-    def watch(self, until: Callable[[], bool], *, at_least_polls: int = POLLS) -> None:
+    def watch(self, until: Callable[[], bool], *, at_least_polls: int = POLLS, within_s: float = _PATIENCE_S) -> None:
         """Look again and again until it is so, and some polls have gone by."""
         polls = self.log.polls + at_least_polls
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + within_s
         self.look()
         while self.log.polls < polls or not until():
             if time.monotonic() > deadline:
@@ -78,7 +78,7 @@ class Weather:
     def watch_for(self, seconds: float) -> None:
         """Look again and again for so long."""
         until_s = time.monotonic() + seconds
-        self.watch(lambda: time.monotonic() >= until_s)
+        self.watch(lambda: time.monotonic() >= until_s, within_s=seconds + _PATIENCE_S)
 
     def outlast(self, storm: Storm) -> int:
         """Have a storm come and go, and return how many requests met it; nothing of it may be noticed.
