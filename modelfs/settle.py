@@ -83,6 +83,7 @@ class _Waiting:
     now: dict[str, ObjectInfo] = field(default_factory=dict)
     reason: str = ""
     is_settling: bool = False
+    is_held: bool = False  # since it is not decided yet what of it is there
     is_plain: bool | None = None  # known once, at the first listing
 
 
@@ -200,19 +201,17 @@ class Settling:
                 self._waiting[group] = _Waiting(before_it, self._moment.ended_s)
 
     def _note_missing(self, missing: Collection[str]) -> set[str]:
-        """Return the models that are being deleted: something is missed, or a version has lost a part lately.
+        """Return the models that are being deleted: something is missed, or has lost a part lately.
 
-        What is missed settles no sooner than it is decided, nor does what has vanished beside it.
+        What is missed is held until it is decided; what has lost a part, until nothing of its model goes any more.
         """
         groups = {group for key in missing if (group := group_of(key)) is not None}
-        going = {group.model for group in groups} | {
-            group.model
-            for group, waiting in self._waiting.items()
-            if waiting.now and waiting.before.keys() - waiting.now.keys() and not self._is_settled(waiting)
-        }
+        lost = {group for group, waiting in self._waiting.items() if waiting.before.keys() - waiting.now.keys()}
+        going = {group.model for group in groups}
+        parts = {group for group in lost if self._waiting[group].now}
+        going |= {group.model for group in parts if not self._is_old(self._waiting[group])}
         for group, waiting in self._waiting.items():
-            if group in groups or (group.model in going and not waiting.now):
-                waiting.changed_s = self._moment.ended_s
+            waiting.is_held = group in groups or (group in lost and group.model in going)
         return going
 
     def _is_over(self, group: Group, waiting: _Waiting, *, is_going: bool) -> bool:
@@ -276,6 +275,9 @@ class Settling:
         return [] if own.reason else [*ready, ""]
 
     def _is_settled(self, waiting: _Waiting, times: int = 1) -> bool:
+        return not waiting.is_held and self._is_old(waiting, times)
+
+    def _is_old(self, waiting: _Waiting, times: int = 1) -> bool:
         return self._moment.began_s - waiting.changed_s >= times * self._settle_s
 
     def _is_sealed(self, group: Group, texts: Texts) -> bool:
