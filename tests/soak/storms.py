@@ -184,5 +184,7 @@ LIES: dict[str, Effect] = {
 READ_EFFECTS = {
     **{name: effect for name, effect in EFFECTS.items() if name not in {"404 NoSuchBucket", "301 elsewhere"}},
     **LIES,
+    "slow": Rate(2e6),  # a fetch is 8 MiB, where a page of a listing is 0.3 MB
+    "slow in all": TotalRate(5e6),
 }
 """What a read outlives. An object that is gone and a store that has moved are answers, and end it (``Errors``)."""
