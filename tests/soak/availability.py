@@ -97,7 +97,7 @@ def reads(place: Weather, _minutes: float, *, size: int = 50_000_000) -> Iterato
 
 def cut_in_a_load(place: Weather, model: str, size: int, *, for_s: float) -> None:
     """Cut the network in the middle of a load, and mend it: the load waits, and then succeeds."""
-    stall = place.store.fail(Fault(Stall(size // 2), kind="get", key="*/weights"))
+    stall = place.store.fail(Fault(Stall(100_000), kind="get", key="*/weights"))
     publish_weights(place, model, size)
     place.versions[model] -= 1  # for as long as the load takes
     place.watch(lambda: stall.hits > 0, at_least_polls=0)
