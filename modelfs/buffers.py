@@ -74,7 +74,7 @@ def _free_references() -> int:
 
 
 def _allocated(length: int) -> mmap.mmap:
-    buffer = mmap.mmap(-1, length)
+    buffer = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError, ValueError):  # a kernel without huge pages
         buffer.madvise(mmap.MADV_HUGEPAGE)
     return buffer

@@ -355,7 +355,9 @@ class BlockCache:
         extent.data = data
         extent.landed_at_s = now_s = trio.current_time()
         if (ticket := extent.ticket) is not None:
-            self._connections.pace.land(extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside)
+            self._connections.pace.land(
+                extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside()
+            )
         self._fetched_bytes += extent.length
         (self._read if extent.is_abandoned else self._unread)[extent] = None
         self._room.unpark_all()

@@ -33,7 +33,16 @@ class Ticket:
         self.turn: trio.Event | None = None  # while it is in the line, or its turn has come and nobody took it up
         self.runs_as_prefetch: bool | None = None  # from its turn on
         self.began_s = 0.0  # of trio's clock: when it last came to run
-        self.alongside = 0  # how many ran then, itself among them
+        self._began_busy = 0.0  # see Connections.busy
+
+    def alongside(self) -> float:
+        """Return how many have run since it last began, itself among them: the mean over that time."""
+        passed_s = trio.current_time() - self.began_s
+        return (self._connections.busy() - self._began_busy) / passed_s if passed_s > 0 else 1.0
+
+    def begin(self) -> None:
+        """Take note that it runs from now on."""
+        self.began_s, self._began_busy = trio.current_time(), self._connections.busy()
 
     @property
     def is_waiting(self) -> bool:
@@ -66,15 +75,17 @@ class Ticket:
 class Connections:
     """At most ``most`` requests at once, prefetches at most as many as ``pace`` has found to be worth it."""
 
-    def __init__(self, *, most: int, max_bytes_per_s: float | None = None) -> None:
-        """Begin with nobody. ``most`` is at least 1."""
+    def __init__(self, *, most: int, max_bytes_per_s: float | None = None, fastest_answer_s: float = math.inf) -> None:
+        """Begin with nobody. ``most`` is at least 1; ``fastest_answer_s`` is what the store was seen to take before."""
         self._most = most
         self._early_most = max(1, most - most // 4)
-        self.pace = Pace(least=2, most=self._early_most)
+        self.pace = Pace(least=2, most=self._early_most, fastest_answer_s=fastest_answer_s)
         self._max_bytes_per_s = max_bytes_per_s
         self._free_at_s = -math.inf  # of trio's clock: when the rate allows the next request
         self._is_timed = False  # whether a task waits for that
         self._running = 0
+        self._busy = 0.0  # connections times seconds, until the number last changed
+        self._changed_s = 0.0  # of trio's clock
         self._prefetches = 0
         self._urgent: OrderedDict[Ticket, None] = OrderedDict()
         self._early: OrderedDict[Hashable, OrderedDict[Ticket, None]] = OrderedDict()
@@ -84,6 +95,14 @@ class Connections:
         """The most that one request should ask for: at the rate of a connection, and at the one that is allowed."""
         paced = self.pace.unit_bytes_max
         return paced if self._max_bytes_per_s is None else min(paced, int(self._max_bytes_per_s * UNIT_S))
+
+    def busy(self) -> float:
+        """Return how many connections were in use, over all seconds until now."""
+        return self._busy + self._running * (trio.current_time() - self._changed_s)
+
+    def _run(self, more: int) -> None:
+        self._busy, self._changed_s = self.busy(), trio.current_time()
+        self._running += more
 
     def ticket(self, group: Hashable, length: int, *, is_urgent: bool) -> Ticket:
         """Return a ticket for a request of ``length`` bytes, which takes its turn among the files with ``group``."""
@@ -105,8 +124,7 @@ class Connections:
         turn = self.line_up(ticket)
         try:
             await turn.wait()
-            ticket.began_s = trio.current_time()
-            ticket.alongside = self._running
+            ticket.begin()
         except trio.Cancelled:
             self.end(ticket)
             raise
@@ -125,7 +143,7 @@ class Connections:
 
     def release(self, ticket: Ticket) -> None:
         """End a ticket's use of a connection."""
-        self._running -= 1
+        self._run(-1)
         if ticket.runs_as_prefetch:
             self._prefetches -= 1
         ticket.runs_as_prefetch = None
@@ -155,7 +173,7 @@ class Connections:
         while self._running < self._most and not self._is_throttled() and (ticket := self._next()) is not None:
             if self._max_bytes_per_s is not None:
                 self._free_at_s = max(trio.current_time(), self._free_at_s) + ticket.length / self._max_bytes_per_s
-            self._running += 1
+            self._run(+1)
             ticket.runs_as_prefetch = not ticket.is_urgent
             self._prefetches += not ticket.is_urgent
             assert ticket.turn is not None  # noqa: S101  it waits

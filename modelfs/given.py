@@ -43,6 +43,34 @@ class Given:
                 return part * _PART + found
         return -1
 
+    def run_before(self, index: int, *, gap: int = 0) -> int:
+        """Return where the run of given blocks begins that ends before ``index``, after at most ``gap`` others.
+
+        ``index`` where there is none.
+
+        >>> given = Given()
+        >>> given.add(8000, 9000)
+        >>> given.run_before(9000), given.run_before(8500), given.run_before(8000), given.run_before(9001)
+        (8000, 8000, 8000, 9001)
+        >>> given.run_before(9001, gap=1)
+        8000
+        """
+        for end in range(index, max(1, index - gap) - 1, -1):
+            if end - 1 in self:
+                return self._run_until(end)
+        return index
+
+    def _run_until(self, index: int) -> int:
+        while index:
+            part, within = divmod(index - 1, _PART)
+            if part not in self._parts:
+                return index
+            missing = self._parts[part].rfind(b"\0", 0, within + 1)
+            index = part * _PART + missing + 1
+            if missing >= 0:
+                return index
+        return index
+
 
 def _pieces(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Yield ``[start, stop)`` as runs inside parts: the part, and the first and last place in it."""

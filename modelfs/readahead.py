@@ -66,19 +66,27 @@ class ReadAhead:
         self._reads = 0
 
     def on_read(
-        self, offset: int, length: int, *, window_bytes: int, unit_bytes: int = UNIT_BYTES_MAX, passed_bytes: int = 0
+        self,
+        offset: int,
+        length: int,
+        *,
+        window_bytes: int,
+        unit_bytes: int = UNIT_BYTES_MAX,
+        passed_bytes: int = 0,
+        unseen_bytes: int = 0,
     ) -> Advice:
         """Take note of a READ of ``[offset, offset + length)``, inside the file, and return the advice for it.
 
         ``window_bytes`` bounds how far ahead it may look, and ``unit_bytes`` a fetch. ``passed_bytes`` before the read
-        were read as well, in sequence, from the page cache and so unseen.
+        were read as well, in sequence, from the page cache and so unseen; ``unseen_bytes`` may have been, but for what
+        is ``near_bytes`` before it, by a stream that had come to them.
 
         >>> ReadAhead(10**9).on_read(500_000_000, 4096, window_bytes=2**25)
         Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1)
         """
         self._reads += 1
         stop = min(offset + length, self._size)
-        stream, goes_on = self._follow(offset, stop, passed_bytes)
+        stream, goes_on = self._follow(offset, stop, passed_bytes, max(passed_bytes, unseen_bytes))
         stream.used = self._reads
         unit = self._unit(stream.run_bytes, window_bytes, unit_bytes)
         ahead_unit, earned_bytes = unit, 4 * stream.run_bytes
@@ -99,15 +107,15 @@ class ReadAhead:
         """Return how far ``[start, stop)`` has been read by the streams that have come to it; ``start`` by none."""
         return max((stream.head for stream in self._streams if start < stream.head <= stop), default=start)
 
-    def _follow(self, offset: int, stop: int, passed_bytes: int) -> tuple[_Stream, bool]:
+    def _follow(self, offset: int, stop: int, passed_bytes: int, unseen_bytes: int) -> tuple[_Stream, bool]:
         """Return the stream that a read belongs to, and whether it leads it further."""
         length = stop - offset
-        stream = self._nearest(offset, length, passed_bytes)
+        stream = self._nearest(offset, length, unseen_bytes)
         if stream is None:
             run_bytes = FIRST_UNIT_BYTES if offset == 0 else length + passed_bytes
             return self._begin(stop, run_bytes), offset == 0 or passed_bytes > 0
         goes_on = stop > stream.head
-        stream.run_bytes += min(max(0, stop - stream.head), length + passed_bytes)
+        stream.run_bytes += min(max(0, stop - stream.head), length + unseen_bytes)
         stream.head = max(stream.head, stop)
         return stream, goes_on
 
@@ -116,13 +124,13 @@ class ReadAhead:
         most = min(UNIT_BYTES_MAX, unit_bytes, window_bytes // 4, run_bytes)
         return max(1, _power_of_two_below(most // BLOCK_BYTES))
 
-    def _nearest(self, offset: int, length: int, passed_bytes: int) -> _Stream | None:
+    def _nearest(self, offset: int, length: int, unseen_bytes: int) -> _Stream | None:
         """Return the stream that a read goes on with; how far off it may be grows with it and with the stream."""
         near = [
             stream
             for stream in self._streams
-            if abs(offset - stream.head) <= min(SLACK_BYTES, max(BLOCK_BYTES, 2 * length, stream.run_bytes))
-            or 0 <= offset - stream.head <= passed_bytes
+            if abs(offset - stream.head) <= max(near_bytes(length), min(SLACK_BYTES, stream.run_bytes))
+            or 0 <= offset - stream.head <= unseen_bytes
         ]
         return min(near, key=lambda stream: abs(offset - stream.head), default=None)
 
@@ -132,6 +140,11 @@ class ReadAhead:
         stream = _Stream(head, run_bytes, self._reads)
         self._streams.append(stream)
         return stream
+
+
+def near_bytes(length: int) -> int:
+    """Return how far from each other two reads of ``length`` can be and still belong together."""
+    return min(SLACK_BYTES, max(BLOCK_BYTES, 2 * length))
 
 
 def _power_of_two_below(number: int) -> int:

@@ -44,7 +44,7 @@ class Reading:
     """The parts that read for one mount of ``store``, whose tree is ``view``.
 
     ``notify(inode, offset, data)`` hands data to the kernel's page cache, and blocks. ``memory_limit_bytes`` is that of
-    the control group, None without one.
+    the control group, None without one. ``fastest_answer_s`` is what the store took at least for a page of a listing.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Reading:
         memory_limit_bytes: int | None,
         max_connections: int,
         max_bytes_per_s: float | None,
+        fastest_answer_s: float,
         deadline_s: float,
         stall_timeout_s: float,
     ) -> None:
@@ -67,7 +68,9 @@ class Reading:
         self.failing = FailingReads()
         budget_bytes = _budget(memory_bytes, memory_limit_bytes)
         buffers.most_bytes = budget_bytes
-        self._connections = Connections(most=max_connections, max_bytes_per_s=max_bytes_per_s)
+        self._connections = Connections(
+            most=max_connections, max_bytes_per_s=max_bytes_per_s, fastest_answer_s=fastest_answer_s
+        )
         self._cache = BlockCache(
             budget_bytes=budget_bytes,
             fetch=fetching(

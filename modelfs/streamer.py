@@ -16,16 +16,18 @@ it since: a READ of it tells, and then what lies ahead of that is no longer coun
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import trio
 
 from modelfs import pushing
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count, span
 from modelfs.cache import BlockCache
+from modelfs.errors import ModelfsError
 from modelfs.extents import Extent
 from modelfs.given import Given
 from modelfs.push import Pusher
-from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead
+from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead, near_bytes
 
 CAUGHT_UP_BYTES = 2 * 1024 * 1024
 """Where a reader has caught up, it is about to ask for the next two requests of 1 MiB. To push those as well would have
@@ -34,8 +36,21 @@ reader of a mapping has one request in the air, of half the size, and is helped 
 
 _STREAMED_READ_BYTES = 1024 * 1024
 
+SECOND_LOOK_S = 0.5
+"""When read-ahead of a page has failed, the kernel asks for that one page again at once, and the reader waits for it.
+Within this time such a READ is told what the first was: a cold ``cat`` of a store that is away took two deadlines."""
+
 _LOSSES_MOST = 16
 """After so many losses nothing of a file is pushed any more: what is pushed does not stay."""
+
+
+class _Failure(NamedTuple):
+    """A READ that was answered with an error."""
+
+    start: int
+    stop: int
+    at_s: float  # of trio's clock
+    error: ModelfsError
 
 
 class Streamer:
@@ -56,6 +71,7 @@ class Streamer:
         self._is_open = True
         self._losses = 0
         self._last_read_bytes = 0
+        self._failure: _Failure | None = None  # the last one
         self._left: dict[
             int, int
         ] = {}  # from where an extent was pushed, but not what comes before, and its first block
@@ -70,6 +86,23 @@ class Streamer:
             return b""
         self._is_open = True
         self._last_read_bytes = length
+        self._raise_again(offset, length)
+        try:
+            return await self._read(offset, stop)
+        except ModelfsError as error:
+            self._failure = _Failure(offset, stop, trio.current_time(), error)
+            raise
+
+    def _raise_again(self, offset: int, length: int) -> None:
+        """Answer the kernel's second look at a page as the READ that has just failed was answered."""
+        failure = self._failure
+        if failure is None or length > pushing.PAGE_BYTES or not failure.start <= offset < failure.stop:
+            return
+        is_second = trio.current_time() - failure.at_s <= SECOND_LOOK_S
+        if is_second and self._cache.landed(self.info, offset // BLOCK_BYTES) is None:
+            raise type(failure.error)(str(failure.error)) from failure.error
+
+    async def _read(self, offset: int, stop: int) -> memoryview | bytes:
         began_s = trio.current_time()  # what is asked for below is of this read: who failed it is not asked twice
         advice = self._advise(offset, stop)
         self._ask_early(offset, stop, advice)
@@ -108,6 +141,8 @@ class Streamer:
             window_bytes=self._window(),
             unit_bytes=self._cache.unit_bytes_max,
             passed_bytes=self._step_bytes if tripped and index - 1 in self._given else 0,
+            unseen_bytes=offset
+            - self._given.run_before(index, gap=near_bytes(stop - offset) // BLOCK_BYTES) * BLOCK_BYTES,
         )
         # what the page cache has behind it, as of a tripwire's neighbours, need not come again
         given = self._given.find(index + 1, index + advice.unit, given=True)

@@ -14,6 +14,7 @@ descriptor takes the socket's number. So a worker of a later time can be given t
 import argparse
 import json
 import logging
+import math
 import os
 import resource
 import select
@@ -71,6 +72,7 @@ class Worker:
         self._init_fd = init_fd
         self._buffers = Buffers()
         self._priority = Priority()
+        self._fastest_page_s = math.inf  # of the first listing
         self._location: location.Location
         self._store: Store
         self._view: View
@@ -112,7 +114,15 @@ class Worker:
             settle_s=config.settle_s,
             memory=memory,
         )
-        await self._view.refresh(self._tell_page)
+        began_s = trio.current_time()
+
+        async def time_page(objects: int) -> None:
+            nonlocal began_s
+            self._fastest_page_s = min(self._fastest_page_s, trio.current_time() - began_s)
+            await self._tell_page(objects)
+            began_s = trio.current_time()
+
+        await self._view.refresh(time_page)
         await self._wait_for_the_young()
         await self._tell(event="listed", objects=self._view.tree.files)
 
@@ -147,6 +157,7 @@ class Worker:
             memory_limit_bytes=memory_limit_bytes(),
             max_connections=config.max_connections,
             max_bytes_per_s=config.max_rate_bytes_per_s,
+            fastest_answer_s=self._fastest_page_s,
             deadline_s=config.read_deadline_s,
             stall_timeout_s=config.stall_timeout_s,
         )

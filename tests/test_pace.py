@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.connections import Connections
-from modelfs.pace import AGAIN_S, FIRST, Pace
+from modelfs.pace import AGAIN_S, FAR_UNIT_BYTES, FIRST, FIRST_FAR, Pace
 
 MIB = 2**20
 UNIT_BYTES = 8 * MIB
@@ -53,15 +53,17 @@ def download(
             await trio.sleep(latency_s)
             running += 1
             left = float(length)
-            while left > 0:  # the share changes with those who come and go
+            while left >= 1:  # the share changes with those who come and go
                 rate = link(running)
                 slice_s = min(0.005, left / rate)
                 await trio.sleep(slice_s)
                 left -= rate * slice_s
             running -= 1
-        if is_starved:
-            connections.pace.starve()
-        connections.pace.land(length, began_s=ticket.began_s, now_s=trio.current_time(), alongside=ticket.alongside)
+            if is_starved:
+                connections.pace.starve()
+            connections.pace.land(
+                length, began_s=ticket.began_s, now_s=trio.current_time(), alongside=ticket.alongside()
+            )
         limits.append(connections.pace.limit)
         ended.append(trio.current_time())
 
@@ -110,7 +112,22 @@ def test_nothing_is_tried_while_nobody_waits() -> None:
 def test_a_slow_link_asks_for_little_at_once() -> None:
     trip = download(shared(5e6, 5e6), latency_s=0.05, total_bytes=64 * MIB, unit_bytes=2 * MIB)
     assert trip.pace.unit_bytes_max < MIB
-    assert download(shared(90e6, 9e9), latency_s=0.03, total_bytes=2**28).pace.unit_bytes_max > UNIT_BYTES
+    assert download(shared(90e6, 9e9), latency_s=0.03, total_bytes=2**28).pace.unit_bytes_max == FAR_UNIT_BYTES
+    assert download(shared(90e6, 9e9), latency_s=0.003, total_bytes=2**28).pace.unit_bytes_max > UNIT_BYTES
+
+
+def test_a_store_that_was_fast_once_is_near_however_long_its_first_bytes_take() -> None:
+    pace = Pace(least=2, most=64, fastest_answer_s=0.002)
+    pace.land(128 * 1024, began_s=0.0, now_s=0.1, alongside=1)
+    assert (pace.limit, pace.unit_bytes_max > FAR_UNIT_BYTES) == (FIRST, True)
+
+
+def test_a_store_that_was_taken_for_far_is_near_from_its_first_fast_answer_on() -> None:
+    pace = Pace(least=2, most=64)
+    pace.land(128 * 1024, began_s=0.0, now_s=0.1, alongside=1)
+    assert (pace.limit, pace.unit_bytes_max) == (FIRST_FAR, FAR_UNIT_BYTES)
+    pace.land(128 * 1024, began_s=1.0, now_s=1.001, alongside=1)
+    assert (pace.limit, pace.unit_bytes_max > FAR_UNIT_BYTES) == (FIRST, True)
 
 
 def test_before_anything_has_landed_a_fetch_may_be_of_any_size() -> None:

@@ -45,6 +45,16 @@ def test_a_reader_slower_than_the_store_sends_a_read_for_each_step_and_few_other
     assert machine.pages.reads < 0.3 * size / MIB
 
 
+@pytest.mark.parametrize("step", [128 * KIB, MIB, 2 * MIB])
+def test_a_reader_that_catches_up_with_the_pushes_is_not_taken_for_another(step: int) -> None:
+    """It passes what was pushed unseen, and its next READ lies behind that."""
+    size = 150 * MIB
+    machine = run(
+        lambda machine: go_through(machine, 0, size, step), size=size, budget_bytes=128 * MIB, window_bytes=64 * MIB
+    )
+    assert len(machine.streamer._policy._streams) <= 2
+
+
 def test_a_second_pass_asks_nothing() -> None:
     size = 50 * MIB + 5
 

@@ -100,6 +100,21 @@ def test_requests_that_the_kernel_swaps_are_one_stream() -> None:
     assert reach(taken[-2]) > 0
 
 
+def test_a_reader_that_was_unseen_for_a_while_is_still_the_same_stream() -> None:
+    policy = ReadAhead(GIB)
+    advices(policy, [(offset, MIB) for offset in range(0, 32 * MIB, MIB)])
+    advice = policy.on_read(40 * MIB, MIB, window_bytes=WINDOW_BYTES, unseen_bytes=20 * MIB)
+    assert advice.unit * BLOCK_BYTES == UNIT_BYTES_MAX
+    assert reach(advice) > WINDOW_BYTES // 2
+
+
+def test_what_may_have_been_read_unseen_makes_no_stream_of_a_read_out_of_nowhere() -> None:
+    policy = ReadAhead(GIB)
+    advices(policy, [(offset, MIB) for offset in range(0, 8 * MIB, MIB)])
+    advice = policy.on_read(500 * MIB, 4 * KIB, window_bytes=WINDOW_BYTES, unseen_bytes=400 * MIB)
+    assert advice == Advice(1, range(4001, 4001), 1)
+
+
 def test_a_backward_reader_is_given_nothing_ahead() -> None:
     for length in (4 * KIB, 128 * KIB, MIB):
         policy = ReadAhead(GIB)

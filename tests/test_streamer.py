@@ -14,7 +14,8 @@ from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.cache import BlockCache
 from modelfs.connections import Connections, Ticket
 from modelfs.errors import StoreUnavailableError
-from modelfs.streamer import Streamer
+from modelfs.pushing import PAGE_BYTES
+from modelfs.streamer import SECOND_LOOK_S, Streamer
 
 B = BLOCK_BYTES
 PATIENCE_S = 10_000  # of virtual time
@@ -184,3 +185,37 @@ def with_streamer(size: int, body: Callable[[Streamer, Source], Awaitable[None]]
             await body(Streamer(file(size), cache, window_bytes=48 * B), source)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_the_kernels_second_look_at_a_page_that_failed_is_answered_at_once() -> None:
+    size = 20 * B
+
+    async def body(streamer: Streamer, source: Source) -> None:
+        source.fails = 99
+        with pytest.raises(StoreUnavailableError) as first:
+            await streamer.read(2 * B, B)
+        asked = len(source.demanded)
+        failed_s = trio.current_time()
+        with pytest.raises(StoreUnavailableError, match=str(first.value)):
+            await streamer.read(2 * B, PAGE_BYTES)
+        assert trio.current_time() == failed_s
+        assert len(source.demanded) == asked
+        source.fails = 0
+        # but not another read, nor the next one of the same page
+        assert bytes(await streamer.read(2 * B, 2 * PAGE_BYTES)) == content(size)[2 * B : 2 * B + 2 * PAGE_BYTES]
+
+    with_streamer(size, body)
+
+
+def test_a_page_that_failed_is_asked_for_again_by_who_comes_later() -> None:
+    size = 20 * B
+
+    async def body(streamer: Streamer, source: Source) -> None:
+        source.fails = 99
+        with pytest.raises(StoreUnavailableError):
+            await streamer.read(2 * B, B)
+        source.fails = 0
+        await trio.sleep(SECOND_LOOK_S + 0.1)
+        assert bytes(await streamer.read(2 * B, PAGE_BYTES)) == content(size)[2 * B : 2 * B + PAGE_BYTES]
+
+    with_streamer(size, body)
