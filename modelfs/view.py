@@ -103,7 +103,7 @@ class View:
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
-        listed = self._gate.listed.get(info.key)
+        listed = self._gate.find(info.key)
         return listed is None or listed.version != info.version
 
     def ask_for_refresh(self) -> int:
@@ -159,13 +159,14 @@ class View:
         if self.tree is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
             self._previous = self._memory.recall()
         if self._settling is None and self._settle_s:
-            self._settling = Settling(self._settle_s, trees.files(self._previous))
+            self._settling = Settling(self._settle_s, trees.files(self._previous).values())
         listed = self._gate.admit(listing, may_withdraw=may_withdraw)
         return self._settling.take(listed, moment) if self._settling is not None else []
 
     def _build(self, texts: Texts) -> tuple[Tree, list[Difference]]:
         """Return the tree of what is to be shown, and where it differs from the one that is shown."""
-        shown = self._settling.show(texts) if self._settling is not None else self._gate.listed.values()
+        listed = chain.from_iterable(objects.values() for objects in self._gate.listed.values())
+        shown = self._settling.show(texts) if self._settling is not None else listed
         new = trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
         if self._memory is not None:
             self._memory.keep(new)  # before it is shown: a crash must not take a time back
