@@ -4,6 +4,8 @@ Law: pure. A key that was listed is withdrawn only when two complete listings in
 eventually consistent, an upload tool deletes before it puts back, and a Triton that polls in between would unload a
 model that serves. What of the rest is whole, and so shown, is ``settle``'s.
 
+The listing of one model alone counts like one of all that came early: it brings what is new, and withdraws nothing.
+
 Objects are kept by model, the folder of the root that they lie in. A model of which nothing changed stays the same
 mapping from one listing to the next, so that whoever follows looks only at the others.
 """
@@ -69,6 +71,13 @@ class Gate:
         }
         self.listed = {model: objects for model, objects in merged.items() if objects}
         return self.listed
+
+    def admit_model(self, model: str, listing: Iterable[ObjectInfo]) -> Objects:
+        """Take one complete listing of the folder ``model`` alone, and return the objects of it that count."""
+        objects = self._merge(model, {info.key: info for info in listing}, may_withdraw=False)
+        if objects is not self.listed.get(model):
+            self.listed = {**self.listed, model: objects} if objects else self.listed
+        return objects
 
     def _merge(self, model: str, found: Objects, *, may_withdraw: bool) -> Objects:
         before = self.listed.get(model, {})

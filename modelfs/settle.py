@@ -77,6 +77,7 @@ class _Waiting:
 
     before: dict[str, ObjectInfo]
     changed_s: float
+    unchanged_s: float = 0.0  # as of the last listing that it was in
     now: dict[str, ObjectInfo] = field(default_factory=dict)
     reason: str = ""
     is_settling: bool = False
@@ -106,7 +107,6 @@ class Settling:
         self._listed: Models | None = None
         self._versions: dict[str, _Versions] = {}  # of the models in which something waits
         self._waiting: dict[str, dict[str, _Waiting]] = {}  # by model and version; no model has none
-        self._moment = Moment(-math.inf, -math.inf, 0)
 
     @property
     def pending(self) -> list[Pending]:
@@ -119,31 +119,51 @@ class Settling:
     @property
     def settles_s(self) -> float | None:
         """The moment from which the next listing can show more, or None when no group is settling."""
-        ends = (waiting.changed_s + self._settle_s for _, _, waiting in self._all_waiting())
-        return min((end for end in ends if end > self._moment.began_s), default=None)
+        waiting = (each for _, _, each in self._all_waiting() if not self._is_settled(each))
+        return min((each.changed_s + self._settle_s for each in waiting), default=None)
 
     def take(self, listed: Models, moment: Moment) -> list[ObjectInfo]:
         """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first.
 
         A model whose mapping is the one of the listing before has not changed.
         """
-        before, self._listed, self._moment = self._listed, listed, moment
+        before, self._listed = self._listed, listed
         for model in dict.fromkeys((*listed, *(before or ()))):
             objects = listed.get(model, {})
             if before is None:
-                self._begin(model, objects)
+                self._begin(model, objects, moment)
             elif before.get(model) is not objects:
-                self._note_changes(model, before.get(model, {}), objects)
+                self._note_changes(model, before.get(model, {}), objects, moment)
         self._known = {}
-        wanted = [info for model in list(self._waiting) for info in self._look_at(model)]
+        wanted = [info for model in list(self._waiting) for info in self._look_at(model, moment)]
         return sorted(wanted, key=lambda info: info.size)
+
+    def take_model(self, model: str, objects: Objects, moment: Moment) -> list[ObjectInfo]:
+        """Take what counts of one model that was listed alone; see ``take``. Not for the first listing.
+
+        A model is judged by its own listings, so that for this one it is as if all had been listed, and for the others
+        as if nothing had.
+        """
+        before = self._listed or {}
+        self._listed = {**before, model: objects}
+        self._note_changes(model, before.get(model, {}), objects, moment)
+        return sorted(self._look_at(model, moment), key=lambda info: info.size)
 
     def show(self, texts: Texts) -> list[ObjectInfo]:
         """Return the objects to show, in no particular order."""
         for model in list(self._waiting):
-            for version in self._publishable(model, self._waiting[model], texts):
-                self._end(model, version)
+            self._publish(model, texts)
         return [info for model in self._listed or () for info in self._shown(model)]
+
+    def show_model(self, model: str, texts: Texts) -> list[ObjectInfo]:
+        """Return the objects to show of one model, in no particular order."""
+        self._publish(model, texts)
+        return list(self._shown(model))
+
+    def _publish(self, model: str, texts: Texts) -> None:
+        groups = self._waiting.get(model, {})
+        for version in self._publishable(model, groups, texts) if groups else ():
+            self._end(model, version)
 
     def _shown(self, model: str) -> Iterator[ObjectInfo]:
         objects = (self._listed or {}).get(model, {})
@@ -172,19 +192,19 @@ class Settling:
 
     # listings
 
-    def _begin(self, model: str, objects: Objects) -> None:
+    def _begin(self, model: str, objects: Objects, moment: Moment) -> None:
         """Take a model of the first listing: what is old or was shown before is settled, all else changed just now."""
         known = _versions(self._known.get(model, {}))
-        settled_ns = self._moment.wall_ns - int(self._settle_s * 1e9)
+        settled_ns = moment.wall_ns - int(self._settle_s * 1e9)
         for version, members in _versions(objects).items():
             files = _files(members)
             if files and files == _files(known.get(version, {})):
                 continue
             is_old = all(info.mtime_ns <= settled_ns for info in members.values())
-            waiting = _Waiting({}, -math.inf if is_old else self._moment.ended_s)
+            waiting = _Waiting({}, -math.inf if is_old else moment.ended_s)
             self._waiting.setdefault(model, {})[version] = waiting
 
-    def _note_changes(self, model: str, before: Objects, objects: Objects) -> None:
+    def _note_changes(self, model: str, before: Objects, objects: Objects, moment: Moment) -> None:
         """Have every group of ``model`` wait in which something was added, replaced or removed."""
         changed = {key for key, info in objects.items() if _differ(before.get(key), info)}
         changed |= before.keys() - objects.keys()
@@ -198,16 +218,17 @@ class Settling:
             waiting = self._waiting.get(model, {}).get(version)
             if waiting is not None:
                 if is_visible:
-                    waiting.changed_s = self._moment.ended_s
+                    waiting.changed_s = moment.ended_s
             elif is_visible or version not in shown:
-                waiting = _Waiting(shown.get(version, {}), self._moment.ended_s)
+                waiting = _Waiting(shown.get(version, {}), moment.ended_s)
                 self._waiting.setdefault(model, {})[version] = waiting
 
-    def _look_at(self, model: str) -> list[ObjectInfo]:
+    def _look_at(self, model: str, moment: Moment) -> list[ObjectInfo]:
         """See what of ``model`` is listed now and still waits, and return the objects whose text is wanted for it."""
         self._versions[model] = _versions((self._listed or {}).get(model, {}))
         for version, waiting in list(self._waiting.get(model, {}).items()):
             waiting.now = self._versions[model].get(version, {})
+            waiting.unchanged_s = moment.began_s - waiting.changed_s
             if self._is_over(Group(model, version), waiting):
                 self._end(model, version)
         return list(self._wanted(model))
@@ -274,7 +295,7 @@ class Settling:
         return [] if own.reason else [*ready, ""]
 
     def _is_settled(self, waiting: _Waiting, times: int = 1) -> bool:
-        return self._moment.began_s - waiting.changed_s >= times * self._settle_s
+        return waiting.unchanged_s >= times * self._settle_s
 
     def _is_sealed(self, group: Group, texts: Texts) -> bool:
         text = texts.get(f"{group.folder}/{MANIFEST_NAME}") if group.version else None

@@ -31,6 +31,14 @@ class Repository:
         texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
         return {info.key: info.version for info in self.settling.show(texts)}
 
+    def listed_alone(self, model: str, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
+        """Return the key and version of all that is shown of ``model`` once it was listed alone."""
+        (objects,) = by_model(infos_of(stored, self.date_ns)).values() or ({},)
+        wanted = self.settling.take_model(model, objects, Moment(at_s, at_s + taking_s, WALL_NS))
+        self.asked = [info.key for info in wanted]
+        texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
+        return {info.key: info.version for info in self.settling.show_model(model, texts)}
+
     def reasons(self) -> dict[str, str]:
         """Return why each folder waits."""
         return {each.folder: each.reason for each in self.settling.pending}

@@ -35,6 +35,50 @@ def test_what_is_shown_is_what_the_last_two_listings_hold(history: list[dict[str
         assert gate.missing == before.keys() - listing.keys()
 
 
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["all", "early", "m", "n", "m-2"]),
+        st.dictionaries(st.sampled_from(KEYS), st.sampled_from(["v1", "v2"])),
+    ),
+    max_size=12,
+)
+
+
+@PROPERTY
+@given(steps)
+def test_a_key_goes_by_two_regular_listings_with_none_that_has_it_in_between(
+    history: list[tuple[str, dict[str, str]]],
+) -> None:
+    gate = Gate()
+    counts: dict[str, str] = {}
+    missed: set[str] = set()
+    for what, stored in history:
+        found = {key: stored[key] for key in stored if what in {"all", "early"} or key.startswith(f"{what}/")}
+        gone = {key for key in counts if key not in found} if what == "all" else set()
+        counts = {**{key: version for key, version in counts.items() if key not in gone & missed}, **found}
+        missed = gone - missed if what == "all" else missed - found.keys()
+        if what in {"all", "early"}:
+            gate.admit(infos(found), may_withdraw=what == "all")
+        else:
+            admitted = gate.admit_model(what, infos(found))
+            assert {info.key for info in admitted.values()} == {key for key in counts if key.startswith(f"{what}/")}
+        assert {info.key: info.version for info in all_of(gate.listed)} == counts
+        assert gate.missing == missed
+        assert all(gate.find(key) is not None for key in counts)
+
+
+def test_a_model_of_which_nothing_changed_stays_the_same_mapping_when_it_is_listed_alone() -> None:
+    gate = Gate()
+    before = gate.admit(infos({"m/a": "v1", "n/a": "v1"}))
+    assert gate.admit_model("m", infos({"m/a": "v1"})) is before["m"]
+    assert gate.admit_model("m", []) is before["m"]
+    assert gate.admit_model("absent", []) == {}
+    assert gate.listed is before
+    assert gate.admit_model("m", infos({"m/b": "v1"})).keys() == {"m/a", "m/b"}
+    assert before["m"].keys() == {"m/a"}
+    assert gate.listed["n"] is before["n"]
+
+
 def test_an_empty_listing_empties_nothing_on_its_own_word() -> None:
     gate = Gate()
     gate.admit(infos({"a": "v1", "b": "v1"}))
