@@ -122,6 +122,10 @@ class Settling:
         waiting = (each for _, _, each in self._all_waiting() if not self._is_settled(each))
         return min((each.changed_s + self._settle_s for each in waiting), default=None)
 
+    def is_waiting(self, model: str) -> bool:
+        """Tell whether something of ``model`` is not shown as it was listed."""
+        return model in self._waiting
+
     def take(self, listed: Models, moment: Moment) -> list[ObjectInfo]:
         """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first.
 
