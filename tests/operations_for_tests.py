@@ -20,6 +20,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
 from modelfs.foresight import Foresight
+from modelfs.looks import Looks
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
@@ -129,8 +130,9 @@ def assemble(
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
+    look_s: float | None = None,
 ) -> Mounted:
-    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
+    """Put the parts together as the worker does. ``foreseen_bytes`` and ``look_s`` None do without those parts."""
     view = View(
         store,
         policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
@@ -152,6 +154,8 @@ def assemble(
         if foreseen_bytes is None
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
     )
+    if look_s is not None:
+        operations.looks = Looks(view, wait_s=look_s, nursery=nursery, tell=operations.invalidate)
     return Mounted(store, view, cache, operations, Kernel(operations))
 
 

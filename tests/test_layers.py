@@ -14,7 +14,7 @@ import modelfs
 ROWS = (
     # pure: no I/O, no clock
     ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
+    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
     ("model_config",),
     ("model_files", "wholeness"),
     ("lint",),
@@ -49,7 +49,7 @@ ROWS = (
     ("connections", "memory_limit", "remembered", "texts"),
     ("extents",),
     ("cache", "view"),
-    ("inodes", "push", "foresight"),
+    ("inodes", "push", "foresight", "looks", "invalidations"),
     ("streamer",),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
@@ -70,7 +70,7 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
-    "pyfuse3": {"operations", "worker"},
+    "pyfuse3": {"operations", "invalidations", "worker"},
     "azure": {"azure_tokens", "fsspec_azure"},
     "obstore": {"obstore_s3", "obstore_gcs", "obstore_azure", "obstore_client", "obstore_errors"},
     "google": {"google_files"},
