@@ -117,18 +117,20 @@ class Tree:
 
     def find(self, path: str) -> Node | None:
         """Return the node at ``path`` ("" is the root, "a/b" a child of a child), or None."""
-        node: Node = self.root
-        for name in path.split("/") if path else ():
-            if not isinstance(node, Directory):
-                return None
-            child = node.children.get(name)
-            if child is None:
-                return None
-            node = child
-        return node
+        return find_below(self.root, path)
 
 
 EMPTY = Tree(Directory({}, 0))
+
+
+def find_below(node: Node, path: str) -> Node | None:
+    """Return the node at ``path`` below ``node``, which is "" itself, or None."""
+    for name in path.split("/") if path else ():
+        child = node.children.get(name) if isinstance(node, Directory) else None
+        if child is None:
+            return None
+        node = child
+    return node
 
 
 class Difference(NamedTuple):

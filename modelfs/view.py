@@ -30,7 +30,8 @@ from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
-from modelfs.tree import Difference, Tree
+from modelfs.tree import Difference, Node, Tree, find_below
+from modelfs.withdrawn import Gone, Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class View:
         self._gate = Gate()
         self._settling: Settling | None = None  # of whoever has the turn
         self._settles_s: float | None = None
+        self._withdrawn = Withdrawn()
         self._texts = TextReader(store, policy)
         self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
         self._asked = trio.Event()
@@ -115,6 +117,19 @@ class View:
     def health(self) -> Health:
         """Return how the last listings went."""
         return Health(self._listings, self._pages, self._listed_at, self._error, self._failing_since)
+
+    def withdrawn(self, name: str) -> Gone | None:
+        """Return what stood under ``name`` in the root until a moment ago."""
+        return self._withdrawn.find(name, trio.current_time())
+
+    def find(self, path: str) -> Node | None:
+        """Return what is shown at ``path``, or was until its model was withdrawn a moment ago."""
+        node = self.tree.find(path)
+        if node is None:
+            name, _, below = path.partition("/")
+            gone = self.withdrawn(name)
+            node = find_below(gone.node, below) if gone is not None else None
+        return node
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
@@ -220,6 +235,8 @@ class View:
             self._patience.deadline = min(self._patience.deadline, self._settles_s)
 
     def _swap(self, new: Tree) -> None:
+        if new.root is not self.tree.root:
+            self._withdrawn.note(self.tree, new, trio.current_time())
         self.tree = new
         self._settles_s = self._settling.settles_s if self._settling is not None else None
         self._tell_omissions(new)

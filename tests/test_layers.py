@@ -15,7 +15,7 @@ ROWS = (
     # pure: no I/O, no clock
     ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
     ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
-    ("model_config",),
+    ("model_config", "withdrawn"),
     ("model_files", "wholeness"),
     ("lint",),
     ("settle",),
