@@ -322,6 +322,21 @@ def files(tree: Tree) -> dict[str, ObjectInfo]:
     return found
 
 
+def files_below(node: Node) -> Iterator[ObjectInfo]:
+    """Yield the objects of all the files in and below ``node``, or of the file that it is.
+
+    >>> [info.key for info in files_below(build([ObjectInfo("m/1/a", 7, "v", 5)]).root)]
+    ['m/1/a']
+    """
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, File):
+            yield each.info
+        else:
+            waiting.extend(each.children.values())
+
+
 def _count(root: Directory) -> tuple[int, int]:
     """Return the number of files and the sum of their sizes in bytes."""
     files = total_bytes = 0

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from typing import Any, cast
 
 import pyfuse3
@@ -43,6 +44,7 @@ from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy, Store
 from modelfs.trial import try_living
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ FUSE_TASKS_IDLE = 8
 
 STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
 
-PENDING_TOLD = 100  # folders, by the status
+PENDING_TOLD = 100  # folders, in one answer
 
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
@@ -161,6 +163,7 @@ class Worker:
             ownership=ownership,
             open_streamer=self._reading.open_streamer,
             foresight=self._reading.foresight,
+            xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
         )
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
@@ -181,7 +184,12 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        commands: dict[str, control.Handler] = {"status": self._status, "check": self._check, "refresh": self._refresh}
+        commands: dict[str, control.Handler] = {
+            "status": self._status,
+            "check": self._check,
+            "refresh": self._refresh,
+            "pending": self._pending,
+        }
         await nursery.start(partial(control.serve, socket_path, commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
@@ -274,6 +282,13 @@ class Worker:
             "changes": len(changed),
             "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
         }
+
+    def _pending(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the next folders that are not shown as they are stored, behind the one that the request names."""
+        after = str(request.get("after", ""))
+        waiting = islice((each for each in self._view.pending if each.folder > after), PENDING_TOLD)
+        find = self._view.tree.find
+        return {"pending": [{**each._asdict(), "is_shown": find(each.folder) is not None} for each in waiting]}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""

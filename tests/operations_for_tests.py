@@ -6,7 +6,7 @@ that takes so many entries and then says that it is full, as the kernel's buffer
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +24,7 @@ from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 NO_CONTEXT = cast("RequestContext", None)
 """No handler of ours looks at who asks."""
@@ -120,6 +121,17 @@ def fetching_from(store: MemoryStore) -> Fetch:
     return fetch
 
 
+def counting(cache: BlockCache) -> Callable[[Iterable[ObjectInfo]], Awaitable[int]]:
+    """Return what counts the bytes of files that ``cache`` holds."""
+
+    async def count(files: Iterable[ObjectInfo]) -> int:
+        held = cache.held_bytes()
+        await trio.lowlevel.checkpoint()
+        return sum(held.get((info.key, info.version), 0) for info in files)
+
+    return count
+
+
 def assemble(
     store: MemoryStore,
     nursery: trio.Nursery,
@@ -129,8 +141,12 @@ def assemble(
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
+    url: str | None = None,
 ) -> Mounted:
-    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
+    """Put the parts together as the worker does.
+
+    ``foreseen_bytes`` None foresees nothing; ``url`` None tells no extended attributes.
+    """
     view = View(
         store,
         policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
@@ -151,6 +167,7 @@ def assemble(
         foresight=None
         if foreseen_bytes is None
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
+        xattrs=None if url is None else Xattrs(view, url=url, count_cached=counting(cache)),
     )
     return Mounted(store, view, cache, operations, Kernel(operations))
 

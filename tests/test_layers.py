@@ -49,7 +49,7 @@ ROWS = (
     ("connections", "memory_limit", "remembered", "texts"),
     ("extents",),
     ("cache", "view"),
-    ("inodes", "push", "foresight"),
+    ("inodes", "push", "foresight", "xattrs"),
     ("streamer",),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
@@ -58,7 +58,7 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
-    ("check", "several", "bench", "sealing", "refreshing"),
+    ("check", "several", "bench", "sealing", "refreshing", "held_back"),
     ("show", "cli_options"),
     ("cli_bench", "cli_publish"),
     ("cli",),
