@@ -35,6 +35,7 @@ class Scale:
     group_bytes: int = 4 * GIB
     slow_bytes: int = 32 * MIB
     model_bytes: int = 512 * MIB
+    models: int = 1_000
     files: int = 10_000
     small_files: int = 1_000
     scattered: int = 400
@@ -46,6 +47,7 @@ SHORT = Scale(
     group_bytes=2 * GIB,
     slow_bytes=8 * MIB,
     model_bytes=64 * MIB,
+    models=200,
     files=3_000,
     small_files=300,
     scattered=100,
