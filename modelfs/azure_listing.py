@@ -58,18 +58,18 @@ class Lister:
         # at debug level urllib3 logs each request's URL, and here that holds the SAS
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
-    def page(self, token: str | None) -> Page:
+    def page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as Azure has them."""
         what = f"cannot list {self._container.display}"
         prefix = f"{self._container.prefix}/" if self._container.prefix else ""
         query = {"restype": "container", "comp": "list", "include": "metadata", "maxresults": str(_PAGE_KEYS)}
-        if prefix:
-            query["prefix"] = prefix
+        if prefix + folder:
+            query["prefix"] = prefix + folder
         if token is not None:
             query["marker"] = token
         body = self._get(f"{self._container.url}?{urlencode(query, quote_via=quote, safe='')}", what)
         try:
-            page = parse_page(body, prefix=prefix)
+            page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
             raise CorruptAnswerError(f"{what}: {error}; is the URL an Azure blob endpoint's?") from error
         if page.next_token is not None and page.next_token == token:
@@ -99,7 +99,7 @@ def complaint(credential: AzureCredential | None) -> str:
     return ""
 
 
-def parse_page(body: bytes, *, prefix: str) -> Page:
+def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
     """Return the page that a List Blobs answer tells. Raises SenselessError for anything else."""
     root = xml_root(body)
     blobs = root.find("Blobs")
@@ -108,10 +108,10 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
         raise SenselessError("the store's answer is not a listing")
     if marker is None:
         raise SenselessError("the store's answer does not tell whether and how the listing goes on")
-    return Page(list(_objects(blobs, prefix=prefix)), marker.text or None)
+    return Page(list(_objects(blobs, prefix=prefix, folder=folder)), marker.text or None)
 
 
-def _objects(blobs: Any, *, prefix: str) -> Iterator[ObjectInfo]:
+def _objects(blobs: Any, *, prefix: str, folder: str) -> Iterator[ObjectInfo]:
     for entry in blobs.iterfind("Blob"):
         key = _name(entry.find("Name"))
         is_folder = _is_folder(entry)
@@ -119,7 +119,7 @@ def _objects(blobs: Any, *, prefix: str) -> Iterator[ObjectInfo]:
         etag = entry.findtext("Properties/Etag") or ""
         if not key or not etag or not (size.isascii() and size.isdigit()):
             raise SenselessError("an entry of the store's listing has no name, size or ETag")
-        if not key.startswith(prefix):
+        if not key.startswith(prefix + folder):
             raise SenselessError("the store lists names outside the prefix")
         if is_folder and not key.endswith("/"):
             key += "/"

@@ -61,17 +61,17 @@ class Lister:
         self._headers = {**user_agent(), **link.headers}
         self._transport = Transport(link)
 
-    def page(self, token: str | None) -> Page:
+    def page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as GCS has them."""
         what = f"cannot list {self._bucket.display}"
         prefix = f"{self._bucket.prefix}/" if self._bucket.prefix else ""
-        query = {"fields": _FIELDS, "maxResults": str(_PAGE_KEYS), "prefix": prefix}
+        query = {"fields": _FIELDS, "maxResults": str(_PAGE_KEYS), "prefix": prefix + folder}
         if token is not None:
             query["pageToken"] = token
         path = f"/storage/v1/b/{quote(self._bucket.name, safe='')}/o"
         body = self._get(f"{self._bucket.endpoint}{path}?{urlencode(query, quote_via=quote, safe='')}", what)
         try:
-            page = parse_page(body, prefix=prefix)
+            page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
             raise CorruptAnswerError(f"{what}: {error}") from error
         if page.next_token is not None and page.next_token == token:
@@ -89,7 +89,7 @@ class Lister:
         return reply.body
 
 
-def parse_page(body: bytes, *, prefix: str) -> Page:
+def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
     """Return the page that an answer of objects.list tells. Raises SenselessError for anything else."""
     try:
         told = json.loads(body)
@@ -100,10 +100,10 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
     items, token = told.get("items", []), told.get("nextPageToken")
     if not isinstance(items, list) or not (token is None or isinstance(token, str)):
         raise SenselessError("the store's answer is not a listing")
-    return Page(list(_objects(items, prefix)), token or None)
+    return Page(list(_objects(items, prefix, folder)), token or None)
 
 
-def _objects(items: list[Any], prefix: str) -> Iterator[ObjectInfo]:
+def _objects(items: list[Any], prefix: str, folder: str) -> Iterator[ObjectInfo]:
     for item in items:
         if not isinstance(item, dict):
             raise SenselessError("an entry of the store's listing is none")
@@ -114,7 +114,7 @@ def _objects(items: list[Any], prefix: str) -> Iterator[ObjectInfo]:
             number.isascii() and number.isdigit() for number in (size, generation)
         ):
             raise SenselessError("an entry of the store's listing has no name, size, generation or date")
-        if not key.startswith(prefix):
+        if not key.startswith(prefix + folder):
             raise SenselessError("the store lists keys outside the prefix")
         if len(key) == len(prefix):
             continue  # the marker of the repository's own folder

@@ -55,18 +55,18 @@ class Lister:
         self._headers = {**user_agent(), **link.headers}
         self._transport = Transport(link)
 
-    def page(self, token: str | None) -> Page:
+    def page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as S3 has them."""
         what = f"cannot list {self._bucket.display}"
         prefix = f"{self._bucket.prefix}/" if self._bucket.prefix else ""
-        query = {"encoding-type": "url", "list-type": "2", "max-keys": str(_PAGE_KEYS), "prefix": prefix}
+        query = {"encoding-type": "url", "list-type": "2", "max-keys": str(_PAGE_KEYS), "prefix": prefix + folder}
         if token is not None:
             query["continuation-token"] = token
         # sorted, and %20 rather than "+" for a blank, as the signature asks for
         url = f"{self._bucket.url}/?{urlencode(sorted(query.items()), quote_via=quote, safe='')}"
         body = self._get(url, what)
         try:
-            page = parse_page(body, prefix=prefix)
+            page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
             raise CorruptAnswerError(f"{what}: {error}; is the URL an S3 endpoint's?") from error
         if page.next_token is not None and page.next_token == token:
@@ -110,7 +110,7 @@ class _Names(NamedTuple):
     last_modified: str
 
 
-def parse_page(body: bytes, *, prefix: str) -> Page:
+def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
     """Return the page that a ListObjectsV2 answer tells. Raises SenselessError for anything else."""
     root = xml_root(body)
     namespace = root.tag[: root.tag.rfind("}") + 1]
@@ -122,11 +122,11 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
         raise SenselessError("the store's answer does not tell whether and how the listing goes on")
     encoded = root.findtext(f"{namespace}EncodingType") == "url"
     names = _Names(*(namespace + name for name in ("Contents", "Key", "Size", "ETag", "LastModified")))
-    objects = list(_objects(root, names, prefix=prefix, encoded=encoded))
+    objects = list(_objects(root, names, prefix=prefix, folder=folder, encoded=encoded))
     return Page(objects, token if truncated == "true" else None)
 
 
-def _objects(root: Any, names: _Names, *, prefix: str, encoded: bool) -> Iterator[ObjectInfo]:
+def _objects(root: Any, names: _Names, *, prefix: str, folder: str, encoded: bool) -> Iterator[ObjectInfo]:
     for entry in root.iterfind(names.contents):
         key = entry.findtext(names.key)
         size = entry.findtext(names.size)
@@ -136,7 +136,7 @@ def _objects(root: Any, names: _Names, *, prefix: str, encoded: bool) -> Iterato
         if encoded:
             # a key that is no UTF-8 keeps its bytes as surrogates, so that one such key does not fail the listing
             key = unquote_plus(key, errors="surrogateescape")
-        if not key.startswith(prefix):
+        if not key.startswith(prefix + folder):
             raise SenselessError("the store lists keys outside the prefix")
         if len(key) == len(prefix):
             continue  # the marker of the repository's own folder

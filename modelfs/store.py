@@ -35,13 +35,17 @@ class Page(NamedTuple):
 class Store(Protocol):
     """Lists and reads the objects of one repository. Thread-safe; one request, one try, for each call."""
 
-    def list_page(self, token: str | None) -> Page:
-        """Return the page of the flat listing below the prefix that ``token`` names; None names the first.
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        """Return the page of the flat listing of ``folder`` that ``token`` names; None names the first.
+
+        ``folder`` is "" for the whole repository, else it ends in a slash, and exactly the keys that begin with it
+        are listed: "m/" lists "m/", "m/x" and "m/1/x", and none of "m", "m-2/x" and "mm/x".
 
         One request, at most 1,000 keys where the store pages, in no particular order; keys as in ``ObjectInfo``. A
         page that failed can be asked for again with the same token, so a listing survives a failing page without
-        starting over, and is complete exactly when ``next_token`` is None. An empty or absent prefix is an empty
-        page; a missing bucket or root folder raises ObjectNotFoundError.
+        starting over, and is complete exactly when ``next_token`` is None. An empty or absent folder is an empty
+        page; a missing bucket or root folder raises ObjectNotFoundError. The marker of ``folder`` itself may be
+        missing, since Azure has it under a name without the slash.
         """
         ...
 
@@ -204,18 +208,20 @@ async def list_everything(
     policy: RetryPolicy,
     limiter: trio.CapacityLimiter,
     on_page: Callable[[int], Awaitable[None]] | None = None,
+    folder: str = "",
 ) -> list[ObjectInfo]:
     """Return every object, or raise: all or nothing. The deadline of ``policy`` is for each page, not for the whole.
 
-    ``on_page`` is told the number of objects so far after each page. Raises CorruptAnswerError when the store leads
-    in a circle.
+    ``folder`` is as in ``Store.list_page``. ``on_page`` is told the number of objects so far after each page. Raises
+    CorruptAnswerError when the store leads in a circle.
     """
     objects: list[ObjectInfo] = []
     token: str | None = None
     asked: set[str] = set()
+    what = f"list {folder}" if folder else "list the repository"
     while len(asked) < _MOST_PAGES:
-        request = partial(store.list_page, token)
-        page = await in_thread_with_retries(request, what="list the repository", policy=policy, limiter=limiter)
+        request = partial(store.list_page, token, folder)
+        page = await in_thread_with_retries(request, what=what, policy=policy, limiter=limiter)
         objects += page.objects
         if on_page is not None:
             await on_page(len(objects))

@@ -49,9 +49,9 @@ class AzureStore:
         self._place = AzurePlace(location.bucket, location.prefix, location.display, access, link)
         self._reader = open_reader(self._place)
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. Names that cannot be read are left out, with a warning."""
-        return self._omissions.readable(self._lister.page(token), self._reader.unreadable)
+        return self._omissions.readable(self._lister.page(token, folder), self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""

@@ -84,19 +84,19 @@ class S3Store:
         )
         self.region, self.endpoint = region, address.endpoint
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning.
 
         Where no region was given, the one that the store names is used from then on: one request more, once.
         """
         try:
-            page = self._lister.page(token)
+            page = self._lister.page(token, folder)
         except WrongRegionError as error:
             if not self._follows_region or error.region in ("", self.region):
                 raise
             log.info("the bucket is in another region display=%s region=%s", self._location.display, error.region)
             self._connect(error.region)
-            page = self._lister.page(token)
+            page = self._lister.page(token, folder)
         return self._omissions.readable(page, self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:

@@ -158,6 +158,32 @@ def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden:
     return Tree(root, tuple(growing.omissions), files, total_bytes)
 
 
+def graft(previous: Tree, model: str, objects: Iterable[ObjectInfo], *, show_hidden: bool = False) -> Tree:
+    """Return ``previous`` with its folder ``model``, in the root, made anew of all the ``objects`` below it.
+
+    The same tree as ``build`` returns, where nothing else has changed; the work is that of one model.
+
+    >>> one = build([ObjectInfo("a/1/x", 7, "v", 5), ObjectInfo("b/1/x", 7, "v", 5)])
+    >>> two = graft(one, "b", [ObjectInfo("b/2/x", 9, "v", 8)])
+    >>> sorted(files(two)), two.total_bytes, two.find("a") is one.find("a")
+    (['a/1/x', 'b/2/x'], 16, True)
+    """
+    growing = _Growing()
+    for info in objects:
+        growing.add(info, show_hidden=show_hidden)
+    before = previous.root.children.get(model)
+    if isinstance(before, File):
+        growing.keep_file(model, before)
+    for name, node in previous.root.children.items():
+        if name != model:
+            growing.root[name] = node
+    root = _freeze(growing.root, None if previous is EMPTY else previous.root)
+    omissions = (*(each for each in previous.omissions if not each.key.startswith(f"{model}/")), *growing.omissions)
+    counts = zip(_count(root.children.get(model)), _count(before), strict=True)
+    more_files, more_bytes = (now - then for now, then in counts)
+    return Tree(root, omissions, previous.files + more_files, previous.total_bytes + more_bytes)
+
+
 def differences(old: Tree, new: Tree) -> list[Difference]:
     """Return every directory of ``old`` that differs in ``new``, parents first. Shared directories cost nothing."""
     found: list[Difference] = []
@@ -179,8 +205,11 @@ def differences(old: Tree, new: Tree) -> list[Difference]:
     return found
 
 
-class _Folder(dict[str, "ObjectInfo | _Folder"]):
-    """A directory while it grows; the time of its marker and hidden objects counts while it shows nothing."""
+class _Folder(dict[str, "ObjectInfo | _Folder | Node"]):
+    """A directory while it grows; the time of its marker and hidden objects counts while it shows nothing.
+
+    A child that is a Node already is kept as it is.
+    """
 
     placeholder_mtime_ns = 0
 
@@ -208,7 +237,7 @@ class _Growing:
         for name in folders:
             child = folder.get(name)
             if not isinstance(child, _Folder):
-                if child is not None:
+                if isinstance(child, ObjectInfo):
                     self._note_shadowed(child)
                 child = folder[name] = _Folder()
             folder = child
@@ -216,6 +245,13 @@ class _Growing:
             folder.placeholder_mtime_ns = max(folder.placeholder_mtime_ns, info.mtime_ns)
         else:
             self._add_file(folder, names[-1], info)
+
+    def keep_file(self, name: str, file: File) -> None:
+        """Put a file of the tree before into the root, unless a folder has its name now."""
+        if name in self.root:
+            self._note_shadowed(file.info)
+        else:
+            self.root[name] = file
 
     def _add_file(self, folder: _Folder, name: str, info: ObjectInfo) -> None:
         if isinstance(folder.get(name), _Folder):
@@ -282,7 +318,7 @@ def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = 
             node = _freeze(child, directory_before, around_ns)
             changed = changed or directory_before is None
         else:
-            node = _file(child, before, floor_ns)
+            node = _file(child, before, floor_ns) if isinstance(child, ObjectInfo) else child
             changed = changed or node is not before
         shared = shared and node is before
         newest_ns = max(newest_ns, node.mtime_ns)
@@ -337,17 +373,19 @@ def files_below(node: Node) -> Iterator[ObjectInfo]:
             waiting.extend(each.children.values())
 
 
-def _count(root: Directory) -> tuple[int, int]:
+def _count(node: Node | None) -> tuple[int, int]:
     """Return the number of files and the sum of their sizes in bytes."""
+    if not isinstance(node, Directory):
+        return (1, node.info.size) if node is not None else (0, 0)
     files = total_bytes = 0
-    waiting = [root]
+    waiting = [node]
     while waiting:
-        for node in waiting.pop().children.values():
-            if isinstance(node, File):
+        for child in waiting.pop().children.values():
+            if isinstance(child, File):
                 files += 1
-                total_bytes += node.info.size
+                total_bytes += child.info.size
             else:
-                waiting.append(node)
+                waiting.append(child)
     return files, total_bytes
 
 

@@ -2,6 +2,10 @@
 
 Law: ``tree`` is swapped whole, and only for one built from a complete listing. Whatever the store does, the last good
 tree stays, for as long as it takes; ``health`` says so. Lookups, stats and readdirs read ``tree`` and never wait.
+
+One listing is taken at a time, and only one that began when the one before it had been taken: else what is older could
+be shown over what is newer. So a model that was taken alone while all were being listed is listed once more with them,
+and one that was being listed alone when all were taken is listed again.
 """
 
 import logging
@@ -20,7 +24,8 @@ import trio
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
-from modelfs.gate import Gate
+from modelfs.gate import Gate, by_model
+from modelfs.gathering import gather
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.store import RetryPolicy, Store, list_everything
@@ -35,6 +40,11 @@ JITTER = 0.1  # of the refresh period: the mounts of a fleet that started togeth
 EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
 ROUNDS_KEPT = 8  # whoever waits for one asks several times a second
 OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
+
+ALONE_POLICY = RetryPolicy(deadline_s=10.0)
+"""For a model that is listed alone: whoever asked for it has long gone on."""
+
+ALONE_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,16 @@ class View:
         self._settle_s = settle_s
         self._memory = memory
         self._gate = Gate()
-        self._settling: Settling | None = None
+        self._settling: Settling | None = None  # of whoever has the turn
+        self._settles_s: float | None = None
         self._texts = TextReader(store, policy)
         self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
         self._asked = trio.Event()
+        self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
+        self._turn = trio.Lock()  # to take a listing
+        self._taken = 0  # listings of all
+        self._alone: set[str] = set()  # the models taken alone since the last listing of all began
+        self._alone_limiter = trio.CapacityLimiter(ALONE_AT_ONCE)
         self._begun = 0
         self._rounds: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._listings = self._pages = 0
@@ -103,7 +119,7 @@ class View:
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
-        listed = self._gate.listed.get(info.key)
+        listed = self._gate.find(info.key)
         return listed is None or listed.version != info.version
 
     def ask_for_refresh(self) -> int:
@@ -132,24 +148,88 @@ class View:
             if on_page is not None:
                 await on_page(objects)
 
+        self._alone.clear()
         listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=count)
-        moment = Moment(began_s, trio.current_time(), time.time_ns())
-        # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
-        wanted = await self._in_thread(partial(self._admit, listing, moment, may_withdraw=not is_early))
-        texts = await self._texts.read(wanted)
-        new, found = await self._in_thread(partial(self._build, texts))
+        async with self._turn:
+            listing = await self._with_what_is_newer(listing)
+            moment = Moment(began_s, trio.current_time(), time.time_ns())
+            # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
+            wanted = await self._in_thread(partial(self._admit, listing, moment, may_withdraw=not is_early))
+            texts = await self._texts.read(wanted)
+            new, found = await self._in_thread(partial(self._build, texts))
+            self._taken += 1
+            self._listings += 1
+            self._pages = pages
+            self._listed_at = time.time()
+            self._swap(new)
+        return found
+
+    async def refresh_model(self, model: str) -> list[Difference]:
+        """List the folder ``model`` of the root alone, swap the tree if anything differs, and return where.
+
+        What is new is shown, and nothing is withdrawn. Raises a ModelfsError and changes nothing. Not before the first
+        ``refresh``, and for one model by one task at a time.
+        """
+        while True:
+            began_s, taken = trio.current_time(), self._taken
+            listing = await self._list_alone(model)
+            async with self._turn:
+                if taken == self._taken:
+                    self._alone.add(model)
+                    return await self._take_model(model, listing, Moment(began_s, trio.current_time(), time.time_ns()))
+
+    async def _list_alone(self, model: str) -> list[ObjectInfo]:
+        return await list_everything(self._store, folder=f"{model}/", policy=ALONE_POLICY, limiter=self._alone_limiter)
+
+    async def _with_what_is_newer(self, listing: list[ObjectInfo]) -> list[ObjectInfo]:
+        """Return a listing of all, with the models listed once more that were taken alone since it began."""
+        if not self._alone:
+            return listing
+        found = by_model(listing)
+
+        async def ask(model: str) -> None:
+            folder = f"{model}/"
+            marker = found.get(model, {}).get(folder)
+            try:
+                objects = {info.key: info for info in await self._list_alone(model)}
+            except ModelfsError as error:
+                log.info("a model stays as it was listed alone model=%r error=%s", model, error)
+                objects = dict(self._gate.listed.get(model, {}))
+            found[model] = {folder: marker, **objects} if marker is not None else objects
+
+        await gather(sorted(self._alone), ask)
+        return [info for objects in found.values() for info in objects.values()]
+
+    async def _take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[Difference]:
+        before = self._gate.listed.get(model, {})
+        objects = self._gate.admit_model(model, listing)
+        wanted: list[ObjectInfo] = []
+        if self._settling is not None:
+            wanted = self._settling.take_model(model, objects, moment)
+        is_waiting = self._settling is not None and self._settling.is_waiting(model)
+        if objects is before and not is_waiting:
+            return []
+        texts = await self._texts.read(wanted, deadline_s=ALONE_POLICY.deadline_s)
+        new, found = await self._in_thread(partial(self._build_model, model, texts))
+        self._swap(new)
+        self._hurry()
+        return found
+
+    def _hurry(self) -> None:
+        """Have the wait for the next listing end when something settles that was not known when it began."""
+        if self._settles_s is not None:
+            self._patience.deadline = min(self._patience.deadline, self._settles_s)
+
+    def _swap(self, new: Tree) -> None:
         self.tree = new
-        self._listings += 1
-        self._pages = pages
-        self._listed_at = time.time()
+        self._settles_s = self._settling.settles_s if self._settling is not None else None
         self._tell_omissions(new)
         self._tell_pending()
-        return found
 
     @property
     def settles_s(self) -> float | None:
         """The moment of trio's clock from which a listing can show what is settling now, or None."""
-        return self._settling.settles_s if self._settling is not None else None
+        return self._settles_s
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -159,14 +239,23 @@ class View:
         if self.tree is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
             self._previous = self._memory.recall()
         if self._settling is None and self._settle_s:
-            self._settling = Settling(self._settle_s, trees.files(self._previous))
+            self._settling = Settling(self._settle_s, trees.files(self._previous).values())
         listed = self._gate.admit(listing, may_withdraw=may_withdraw)
         return self._settling.take(listed, moment) if self._settling is not None else []
 
     def _build(self, texts: Texts) -> tuple[Tree, list[Difference]]:
         """Return the tree of what is to be shown, and where it differs from the one that is shown."""
-        shown = self._settling.show(texts) if self._settling is not None else self._gate.listed.values()
-        new = trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
+        listed = chain.from_iterable(objects.values() for objects in self._gate.listed.values())
+        shown = self._settling.show(texts) if self._settling is not None else listed
+        return self._show(trees.build(shown, previous=self._previous, show_hidden=self._show_hidden))
+
+    def _build_model(self, model: str, texts: Texts) -> tuple[Tree, list[Difference]]:
+        """Return the tree with what is to be shown of one model, and where it differs from the one that is shown."""
+        listed = self._gate.listed.get(model, {}).values()
+        shown = self._settling.show_model(model, texts) if self._settling is not None else listed
+        return self._show(trees.graft(self._previous, model, shown, show_hidden=self._show_hidden))
+
+    def _show(self, new: Tree) -> tuple[Tree, list[Difference]]:
         if self._memory is not None:
             self._memory.keep(new)  # before it is shown: a crash must not take a time back
         self._previous = new
@@ -204,15 +293,13 @@ class View:
 
     async def _wait_until(self, due_s: float) -> bool:
         """Return at ``due_s``, or True before, when a listing is asked for or a settling time ends. Never at once."""
-        settles_s = self.settles_s if not self._error else None  # a store that fails is not asked more often
         await trio.sleep(EARLIEST_S)
         if trio.current_time() >= due_s:
             return False
-        with trio.move_on_at(due_s):
-            with trio.move_on_at(math.inf if settles_s is None else settles_s):
-                await self._asked.wait()
-            return True
-        return False
+        settles_s = self.settles_s if not self._error else None  # a store that fails is not asked more often
+        with trio.CancelScope(deadline=min(due_s, math.inf if settles_s is None else settles_s)) as self._patience:
+            await self._asked.wait()
+        return self._asked.is_set() or trio.current_time() < due_s
 
     def _note_failure(self, error: ModelfsError) -> None:
         if not self._error:

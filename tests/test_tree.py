@@ -10,7 +10,7 @@ from reference.model import FOLDER, is_hidden, is_impossible, paths_of
 from reference.times import changed_paths, check_times, content, is_below, walk
 
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import DEPTH_MAX, EMPTY, TICK_NS, Directory, File, Tree, build, differences
+from modelfs.tree import DEPTH_MAX, EMPTY, TICK_NS, Directory, File, Tree, build, differences, graft
 
 PROPERTY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
@@ -207,6 +207,31 @@ def test_the_same_listing_again_is_the_same_tree(listing: list[ObjectInfo]) -> N
     again = build(reversed(listing), previous=tree)
     assert again.root is tree.root
     assert differences(tree, again) == []
+
+
+@PROPERTY
+@given(st.lists(listings, min_size=1, max_size=3), listings, st.sampled_from(["a", "b", "c"]), st.booleans())
+def test_a_model_that_is_grafted_makes_the_tree_that_building_all_makes(
+    history: list[list[ObjectInfo]],
+    listing: list[ObjectInfo],
+    model: str,
+    show_hidden: bool,  # noqa: FBT001  Hypothesis passes it
+) -> None:
+    previous = EMPTY
+    for each in history:
+        # a file in the root that a folder hides is in no tree, so it cannot come back with the folder's end
+        is_folder = any(info.key.startswith(f"{model}/") for info in each)
+        others = [info for info in each if info.key != model or not is_folder]
+        previous = build(others, previous=previous, show_hidden=show_hidden)
+    own = [info for info in listing if info.key.startswith(f"{model}/")]
+    rest = [info for info in others if not info.key.startswith(f"{model}/")]
+    expected = build([*rest, *own], previous=previous, show_hidden=show_hidden)
+    found = graft(previous, model, own, show_hidden=show_hidden)
+    assert content(found) == content(expected)
+    assert times_of(found) == times_of(expected)
+    assert sorted(found.omissions) == sorted(expected.omissions)
+    assert (found.files, found.total_bytes) == (expected.files, expected.total_bytes)
+    assert all(node is previous.root.children[name] for name, node in found.root.children.items() if name != model)
 
 
 @PROPERTY

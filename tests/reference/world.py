@@ -88,10 +88,10 @@ class ListedStore(MemoryStore):
         super().__init__(page_size=3)
         self.told: list[ObjectInfo] = []
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Answer as a MemoryStore, and remember it."""
         if token is None:
             self.told = []
-        page = super().list_page(token)
+        page = super().list_page(token, folder)
         self.told += page.objects
         return page

@@ -36,21 +36,21 @@ ODD_NAMES = [
 ]
 
 
-def listed(store: Store) -> dict[str, ObjectInfo]:
-    """List everything, and see that no key comes twice."""
+def listed(store: Store, folder: str = "") -> dict[str, ObjectInfo]:
+    """List everything, or a folder, and see that no key comes twice."""
     found: dict[str, ObjectInfo] = {}
-    for page in pages(store):
+    for page in pages(store, folder):
         for info in page:
             assert info.key not in found
             found[info.key] = info
     return found
 
 
-def pages(store: Store) -> Iterator[list[ObjectInfo]]:
+def pages(store: Store, folder: str = "") -> Iterator[list[ObjectInfo]]:
     """Yield the pages of a listing, a hundred at most."""
     token: str | None = None
     for _ in range(100):
-        page = store.list_page(token)
+        page = store.list_page(token, folder)
         yield page.objects
         token = page.next_token
         if token is None:
@@ -89,6 +89,42 @@ def test_page_can_be_asked_for_again(listed_venue: Venue) -> None:
     assert listed_venue.store.list_page(first.next_token) == second
     assert second.next_token is None
     assert len(first.objects) + len(second.objects) == 1600
+
+
+def test_folder_is_listed_without_its_neighbours_of_the_same_letters(venue: Venue) -> None:
+    for key in ("m/1/model.onnx", "m/config.pbtxt", "m-2/x", "mm/x", "M/x", "n/m/x", "m.txt"):
+        venue.put(key, key.encode())
+    everything = listed(venue.store)
+    found = listed(venue.store, "m/")
+    assert found == {key: everything[key] for key in ("m/1/model.onnx", "m/config.pbtxt")}
+    assert bytes(venue.store.read(found["m/config.pbtxt"], 0, 14)) == b"m/config.pbtxt"
+    assert listed(venue.store, "m/1/").keys() == {"m/1/model.onnx"}
+
+
+def test_folder_that_is_not_there_is_an_empty_listing(venue: Venue) -> None:
+    venue.put("file", b"x")
+    venue.put("m/x", b"x")
+    for folder in ("absent/", "file/", "m/x/", "m/absent/"):
+        assert listed(venue.store, folder) == {}
+
+
+def test_empty_folder_in_a_folder_is_listed_by_its_marker(venue: Venue) -> None:
+    venue.put("ensemble/1/", b"")
+    assert listed(venue.store, "ensemble/").keys() == {"ensemble/1/"}
+
+
+@pytest.mark.parametrize("name", ["a b", "a+b=c@d", "a%20b", "a#b?c", "日本", "..."])
+def test_folder_of_an_odd_name_is_listed(venue: Venue, name: str) -> None:
+    venue.put(f"{name}/1/x", b"x")
+    venue.put("a/1/x", b"x")
+    assert listed(venue.store, f"{name}/").keys() == {f"{name}/1/x"}
+
+
+def test_folder_of_more_than_a_page_is_listed_page_by_page(listed_venue: Venue) -> None:
+    keys = {f"m/1/part-{number:04d}" for number in range(1200)} | {f"m/{number % 3}/b{number}" for number in range(30)}
+    for key in [*keys, "m2/x"]:
+        listed_venue.put(key, b"x")
+    assert listed(listed_venue.store, "m/").keys() == keys
 
 
 def test_folder_marker_keeps_its_slash(venue: Venue) -> None:
