@@ -9,7 +9,7 @@ import logging
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -98,6 +98,18 @@ class Telling(Protocol):
 
     def facts(self) -> Facts:
         """Return what is known now. May ask a credential source, and raises what that raises."""
+        ...
+
+
+@runtime_checkable
+class Shareable(Protocol):
+    """A Store whose listing another mount of this machine may be given, where it would ask for the very same."""
+
+    def identify(self) -> Sequence[str]:
+        """Return all that the answer to a listing depends on: where and how it is asked for, and with which secrets.
+
+        Never to be kept or shown. May ask a credential source, and raises what that raises.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfs.azure_listing import Container, Lister
-from modelfs.azure_signing import AzureBearer, AzureSas
+from modelfs.azure_signing import AzureBearer, AzureSas, secrets_of
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
@@ -62,6 +62,13 @@ class AzureStore:
         from modelfs.azure_writing import put  # noqa: PLC0415  what a mount never does, it need not load
 
         put(self._place, key, data)
+
+    def identify(self) -> list[str]:
+        """Return what a listing depends on; see ``Shareable``."""
+        place = self._place
+        credential = self.access.source() if self.access.source is not None else None
+        secrets = [] if credential is None else secrets_of(credential)
+        return ["azure", self.access.service_url, place.container, place.prefix, self._reader.name, *secrets]
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

@@ -76,6 +76,13 @@ class GCSStore:
 
         put(self._place, key, data)
 
+    def identify(self) -> list[str]:
+        """Return what a listing depends on; see ``Shareable``."""
+        place, token = self._place, None if self._tokens is None else self._tokens()
+        headers = [f"{name}: {value}" for name, value in sorted(place.link.headers.items())]
+        secrets = [] if token is None else [token.principal or token.value]
+        return ["gcs", self._endpoint, place.bucket, place.prefix, self._reader.name, *headers, *secrets]
+
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""
         if self._tokens is None:

@@ -109,6 +109,13 @@ class S3Store:
 
         put(self._bucket, key, data, keys=self._keys, link=self._link)
 
+    def identify(self) -> list[str]:
+        """Return what a listing depends on; see ``Shareable``."""
+        keys = None if self._keys is None else self._keys()
+        secrets = [] if keys is None else [keys.access_key_id, keys.secret_access_key, keys.session_token or ""]
+        headers = [f"{name}: {value}" for name, value in sorted(self._headers.items())]
+        return ["s3", self._bucket.url, self.region, self._bucket.prefix, self._reader.name, *headers, *secrets]
+
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""
         keys = None if self._keys is None else self._keys()

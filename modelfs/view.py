@@ -26,6 +26,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
 from modelfs.gate import Gate, by_model
 from modelfs.gathering import gather
+from modelfs.listings import NEWS_LOOK_S, PATIENCE, Listings
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.store import RetryPolicy, Store, list_everything
@@ -51,7 +52,7 @@ ALONE_AT_ONCE = 4
 class Health:
     """``listed_at`` is the Unix time of the last complete listing; ``error`` why later ones failed, or "".
 
-    ``pages`` are the requests that it took.
+    ``pages`` are the requests that the last one of our own took; ``is_shared``: the last one was another mount's.
     """
 
     listings: int
@@ -59,6 +60,7 @@ class Health:
     listed_at: float
     error: str
     failing_since: float
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class View:
     """The current tree of ``store``. ``refresh`` is called by one task at a time.
 
     With a ``settle_s`` of 0 everything shows as soon as it is listed. Without a ``memory`` the times go on only as
-    long as the view lives.
+    long as the view lives. Without ``listings`` every listing is asked of the store.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class View:
         show_hidden: bool,
         settle_s: float = 0.0,
         memory: Memory | None = None,
+        listings: Listings | None = None,
     ) -> None:
         self.tree: Tree = trees.EMPTY
         self.pending: tuple[Pending, ...] = ()
         self._store = store
         self._policy = policy
         self._limiter = limiter
+        self._listings = listings or Listings(store, policy=policy, limiter=limiter)
         self._show_hidden = show_hidden
         self._settle_s = settle_s
         self._memory = memory
@@ -104,18 +108,21 @@ class View:
         self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
         self._turn = trio.Lock()  # to take a listing
         self._taken = 0  # listings of all
-        self._alone: set[str] = set()  # the models taken alone since the last listing of all began
+        self._alone: dict[str, float] = {}  # the models taken alone since the last listing of all began, and when
         self._alone_limiter = trio.CapacityLimiter(ALONE_AT_ONCE)
         self._begun = 0
         self._rounds: deque[Round] = deque(maxlen=ROUNDS_KEPT)
-        self._listings = self._pages = 0
+        self._listings_taken = self._pages = 0
+        self._is_shared = False
         self._listed_at = self._failing_since = 0.0
         self._error = ""
         self._omitted: frozenset[trees.Omission] = frozenset()
 
     def health(self) -> Health:
         """Return how the last listings went."""
-        return Health(self._listings, self._pages, self._listed_at, self._error, self._failing_since)
+        return Health(
+            self._listings_taken, self._pages, self._listed_at, self._error, self._failing_since, self._is_shared
+        )
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
@@ -139,27 +146,21 @@ class View:
         A listing that ``is_early`` shows what is new, and withdraws nothing.
         ``on_page`` is told the number of objects so far after each page.
         """
-        began_s = trio.current_time()
-        pages = 0
-
-        async def count(objects: int) -> None:
-            nonlocal pages
-            pages += 1
-            if on_page is not None:
-                await on_page(objects)
-
-        self._alone.clear()
-        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=count)
+        listing = None if is_early else self._listings.of_another()
+        if listing is None:
+            listing = await self._listings.own(on_page, is_early=is_early)
         async with self._turn:
-            listing = await self._with_what_is_newer(listing)
-            moment = Moment(began_s, trio.current_time(), time.time_ns())
+            self._alone = {model: at_s for model, at_s in self._alone.items() if at_s > listing.began_s}
+            objects = await self._with_what_is_newer(listing.objects)
+            moment = Moment(listing.began_s, trio.current_time(), time.time_ns())
             # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
-            wanted = await self._in_thread(partial(self._admit, listing, moment, may_withdraw=not is_early))
+            wanted = await self._in_thread(partial(self._admit, objects, moment, may_withdraw=listing.is_witness))
             texts = await self._texts.read(wanted)
             new, found = await self._in_thread(partial(self._build, texts))
             self._taken += 1
-            self._listings += 1
-            self._pages = pages
+            self._listings_taken += 1
+            self._pages = listing.pages or self._pages
+            self._is_shared = not listing.pages
             self._listed_at = time.time()
             self._swap(new)
         return found
@@ -175,7 +176,7 @@ class View:
             listing = await self._list_alone(model)
             async with self._turn:
                 if taken == self._taken:
-                    self._alone.add(model)
+                    self._alone[model] = trio.current_time()
                     return await self._take_model(model, listing, Moment(began_s, trio.current_time(), time.time_ns()))
 
     async def _list_alone(self, model: str) -> list[ObjectInfo]:
@@ -196,6 +197,7 @@ class View:
                 log.info("a model stays as it was listed alone model=%r error=%s", model, error)
                 objects = dict(self._gate.listed.get(model, {}))
             found[model] = {folder: marker, **objects} if marker is not None else objects
+            self._alone[model] = trio.current_time()
 
         await gather(sorted(self._alone), ask)
         return [info for objects in found.values() for info in objects.values()]
@@ -264,14 +266,15 @@ class View:
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed.
 
-        What is asked for or settles in between is listed early. That moves no regular listing, so that what was
-        deleted goes in time however much is uploaded elsewhere.
+        Where another mount lists for this one too, that is whenever it has. What is asked for or settles in between is
+        listed early. That moves no regular listing, so that what was deleted goes in time however much is uploaded
+        elsewhere.
         """
         is_early = False
         due_s = 0.0
         while True:
             if not is_early:
-                due_s = trio.current_time() + period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load
+                due_s = trio.current_time() + self._wait_s(period_s)
             is_early = await self._wait_until(due_s)
             self._asked = trio.Event()
             self._begun += 1
@@ -291,6 +294,12 @@ class View:
             # who waits for the round finds in the mount what it told: the kernel knows by now
             self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
 
+    def _wait_s(self, period_s: float) -> float:
+        """Return how long to wait for the next regular listing."""
+        if self._listings.is_following:
+            return period_s * PATIENCE + NEWS_LOOK_S
+        return period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load
+
     async def _wait_until(self, due_s: float) -> bool:
         """Return at ``due_s``, or True before, when a listing is asked for or a settling time ends. Never at once."""
         await trio.sleep(EARLIEST_S)
@@ -298,8 +307,20 @@ class View:
             return False
         settles_s = self.settles_s if not self._error else None  # a store that fails is not asked more often
         with trio.CancelScope(deadline=min(due_s, math.inf if settles_s is None else settles_s)) as self._patience:
-            await self._asked.wait()
+            if await self._hear():
+                return False
         return self._asked.is_set() or trio.current_time() < due_s
+
+    async def _hear(self) -> bool:
+        """Return False when a listing is asked for, or True when another mount has left one."""
+        look_s = NEWS_LOOK_S if self._listings.is_following else math.inf
+        while not self._asked.is_set():
+            with trio.move_on_after(look_s):
+                await self._asked.wait()
+                return False
+            if await self._listings.has_news():
+                return True
+        return False
 
     def _note_failure(self, error: ModelfsError) -> None:
         if not self._error:

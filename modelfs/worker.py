@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import pyfuse3
@@ -35,13 +36,15 @@ from modelfs import control, kernel, location, logs, mounting, runtime
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.errors import ModelfsError
+from modelfs.listings import Listings
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
-from modelfs.store import RetryPolicy, Store
+from modelfs.sharing import Sharing
+from modelfs.store import RetryPolicy, Shareable, Store
 from modelfs.trial import try_living
 from modelfs.view import View
 from modelfs.xattrs import Xattrs
@@ -75,6 +78,7 @@ class Worker:
         self._priority = Priority()
         self._location: location.Location
         self._store: Store
+        self._listings: Listings
         self._view: View
         self._operations: Operations
         self._reading: Reading
@@ -94,6 +98,7 @@ class Worker:
             if fuse_fd is not None:
                 await self._serve(fuse_fd, nursery)
             nursery.cancel_scope.cancel()
+        await self._listings.leave()
         return 0
 
     async def _list_first(self, store: Store) -> None:
@@ -106,6 +111,11 @@ class Worker:
             repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
             mountpoint=self._plan["mountpoint"],
         )
+        sharing = None
+        if config.share_listings and isinstance(store, Shareable):
+            identify = partial(_identity, store, str(config.refresh_s))
+            sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
+        self._listings = Listings(store, policy=policy, limiter=limiter, period_s=config.refresh_s, sharing=sharing)
         self._view = View(
             store,
             policy=policy,
@@ -113,6 +123,7 @@ class Worker:
             show_hidden=config.show_hidden,
             settle_s=config.settle_s,
             memory=memory,
+            listings=self._listings,
         )
         await self._view.refresh(self._tell_page)
         await self._wait_for_the_young()
@@ -238,6 +249,7 @@ class Worker:
             "failing_since_s": health.failing_since,
             "listed_at_s": health.listed_at,
             "listings": health.listings,
+            "listing_is_shared": health.is_shared,
             "reads_failing": failing.reads,
             "reads_failing_since_s": failing.since,
             "read_error": failing.error,
@@ -319,6 +331,11 @@ async def _watch_connection(fuse_fd: int, ended: trio.Event) -> None:
     while not poll.poll(0):  # noqa: ASYNC110  the kernel sets no trio.Event, and epoll would wake for each request
         await trio.sleep(CONNECTION_LOOK_S)
     ended.set()
+
+
+def _identity(store: Shareable, refresh: str) -> list[str]:
+    """Return what the listings of mounts that share them have in common."""
+    return [refresh, *store.identify()]
 
 
 def _event(data: bytes) -> str | None:

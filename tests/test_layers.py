@@ -46,8 +46,8 @@ ROWS = (
     ("engines",),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts"),
-    ("extents",),
+    ("connections", "memory_limit", "remembered", "texts", "sharing"),
+    ("extents", "listings"),
     ("cache", "view"),
     ("inodes", "push", "foresight", "xattrs"),
     ("streamer",),
