@@ -15,7 +15,8 @@ import trio
 
 from modelfs.blocks import ObjectInfo
 from modelfs.sharing import Sharing, Taken
-from modelfs.store import RetryPolicy, Store, list_everything
+from modelfs.splitting import Splitting
+from modelfs.store import RetryPolicy, Store
 
 T = TypeVar("T")
 
@@ -56,9 +57,7 @@ class Listings:
         period_s: float = 0.0,
         sharing: Sharing | None = None,
     ) -> None:
-        self._store = store
-        self._policy = policy
-        self._limiter = limiter
+        self._splitting = Splitting(store, policy=policy, limiter=limiter)
         self._period_s = period_s
         self._sharing = sharing
         self._one = trio.CapacityLimiter(1)  # what was given up may still be at it
@@ -73,15 +72,7 @@ class Listings:
         self._taken = None
         is_first = self._began_s == -math.inf
         began_s = trio.current_time()
-        pages = 0
-
-        async def count(objects: int) -> None:
-            nonlocal pages
-            pages += 1
-            if on_page is not None:
-                await on_page(objects)
-
-        objects = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=count)
+        objects = await self._splitting.everything(on_page)
         self._is_let_in = True
         if (
             self._sharing is not None and not is_first
@@ -89,7 +80,7 @@ class Listings:
             began, ended = began_s + _ahead_s(), time.monotonic()
             offer = partial(self._sharing.offer, objects, began_s=began, ended_s=ended)
             self.is_following = await self._within_bounds(offer) is False
-        return self._noted(objects, began_s, pages, is_early=is_early)
+        return self._noted(objects, began_s, self._splitting.pages, is_early=is_early)
 
     async def has_news(self) -> bool:
         """Tell whether another mount has listed since the last listing that we had; ``of_another`` then has it."""

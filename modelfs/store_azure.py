@@ -53,6 +53,10 @@ class AzureStore:
         """Ask for one page; see ``Store.list_page``. Names that cannot be read are left out, with a warning."""
         return self._omissions.readable(self._lister.page(token, folder), self._reader.unreadable)
 
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Ask for one page of a folder; see ``Levelled``."""
+        return self._omissions.readable(self._lister.page(token, folder, delimiter="/"), self._reader.unreadable)
+
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
         return self._reader.read(info, offset, length)

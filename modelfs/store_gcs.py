@@ -15,6 +15,7 @@ from modelfs.gcs_listing import Bucket, Lister
 from modelfs.gcs_tokens import Tokens
 from modelfs.location import Location
 from modelfs.places import GCSPlace
+from modelfs.spans import Cut
 from modelfs.store import Facts, Omissions, Page, Reader
 from modelfs.transport import Link
 
@@ -65,6 +66,14 @@ class GCSStore:
     def list_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning."""
         return self._omissions.readable(self._lister.page(token, folder), self._reader.unreadable)
+
+    def list_span_page(self, token: str | None, begin: Cut | None, end: Cut | None) -> Page:
+        """Ask for one page of a span; see ``Splittable``."""
+        return self._omissions.readable(self._lister.page(token, begin=begin, end=end), self._reader.unreadable)
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Ask for one page of a folder; see ``Levelled``."""
+        return self._omissions.readable(self._lister.page(token, folder, delimiter="/"), self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this generation; see ``Store.read``."""

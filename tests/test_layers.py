@@ -14,7 +14,7 @@ import modelfs
 ROWS = (
     # pure: no I/O, no clock
     ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
+    ("location", "tree", "gate", "spans", "manifest", "readahead", "pushing", "version_policy"),
     ("model_config",),
     ("model_files", "wholeness"),
     ("lint",),
@@ -47,7 +47,8 @@ ROWS = (
     ("opening", "trial"),
     # what is read, and what is shown
     ("connections", "memory_limit", "remembered", "texts", "sharing"),
-    ("extents", "listings"),
+    ("extents", "splitting"),
+    ("listings",),
     ("cache", "view"),
     ("inodes", "push", "foresight", "xattrs"),
     ("streamer",),
