@@ -20,6 +20,8 @@ from modelfs.store import RetryPolicy, Store
 
 T = TypeVar("T")
 
+Recall = Callable[[ObjectInfo], ObjectInfo]
+
 NEWS_LOOK_S = 1.0
 """How often a mount that follows another looks for its listing: a stat of a file in memory."""
 
@@ -65,6 +67,8 @@ class Listings:
         self._began_s = self._witnessed_s = -math.inf  # of the listing, and of the witness, that was had last
         self._taken: Taken | None = None
         self.is_following = False
+        self.recall: Recall = _as_it_is
+        """Gives the object that is known already for one that is equal, so that there is one of each."""
 
     async def own(self, on_page: Callable[[int], Awaitable[None]] | None = None, *, is_early: bool = False) -> Listing:
         """List. Raises a ModelfsError. ``on_page`` is told the number of objects so far after each page."""
@@ -72,7 +76,7 @@ class Listings:
         self._taken = None
         is_first = self._began_s == -math.inf
         began_s = trio.current_time()
-        objects = await self._splitting.everything(on_page)
+        objects = await self._splitting.everything(on_page, recall=self.recall)
         self._is_let_in = True
         if (
             self._sharing is not None and not is_first
@@ -88,7 +92,7 @@ class Listings:
             return False
         began_s = self._began_s + _ahead_s()
         with trio.CancelScope(shield=True):  # what was looked at is not looked at again
-            taken = await self._within_bounds(partial(self._sharing.take, after_s=began_s))
+            taken = await self._within_bounds(partial(self._sharing.take, after_s=began_s, recall=self.recall))
         self._taken = taken or self._taken
         return self._taken is not None
 
@@ -114,6 +118,10 @@ class Listings:
         with trio.move_on_after(SHARING_S):
             return await trio.to_thread.run_sync(work, limiter=self._one, abandon_on_cancel=True)
         return None
+
+
+def _as_it_is(info: ObjectInfo) -> ObjectInfo:
+    return info
 
 
 def _ahead_s() -> float:

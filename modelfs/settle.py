@@ -122,6 +122,11 @@ class Settling:
         waiting = (each for _, _, each in self._all_waiting() if not self._is_settled(each))
         return min((each.changed_s + self._settle_s for each in waiting), default=None)
 
+    @property
+    def waiting(self) -> Collection[str]:
+        """The models of which something is not shown as it was listed."""
+        return self._waiting.keys()
+
     def is_waiting(self, model: str) -> bool:
         """Tell whether something of ``model`` is not shown as it was listed."""
         return model in self._waiting

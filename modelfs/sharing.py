@@ -92,10 +92,13 @@ class Sharing:
             return None
         return True
 
-    def take(self, *, after_s: float) -> Taken | None:
-        """Return the newest listing of another mount, if it began after ``after_s``; None where there is none."""
+    def take(self, *, after_s: float, recall: Callable[[ObjectInfo], ObjectInfo] | None = None) -> Taken | None:
+        """Return the newest listing of another mount, if it began after ``after_s``; None where there is none.
+
+        ``recall`` is asked for each object, and may give an equal one.
+        """
         try:
-            return self._read(self._join(), after_s)
+            return self._read(self._join(), after_s, recall)
         except FileNotFoundError:
             return None  # nothing was left yet, or it is being replaced
         except (OSError, ModelfsError, ValueError, TypeError, KeyError) as error:
@@ -163,7 +166,7 @@ class Sharing:
         notice = {"format": FORMAT, "boot": _boot(), "content": content, "began_s": began_s, "ended_s": ended_s}
         _put(group, "notice", json.dumps(notice).encode())
 
-    def _read(self, group: Path, after_s: float) -> Taken | None:
+    def _read(self, group: Path, after_s: float, recall: Callable[[ObjectInfo], ObjectInfo] | None) -> Taken | None:
         descriptor = _opened(group / "notice")
         with os.fdopen(descriptor, "rb") as file:
             self._seen = os.fstat(descriptor)
@@ -173,7 +176,7 @@ class Sharing:
         began_s, ended_s = float(notice["began_s"]), float(notice["ended_s"])
         if not after_s < began_s <= ended_s <= time.monotonic():
             return None
-        return Taken(_objects(group, str(notice["content"])), began_s, ended_s)
+        return Taken(_objects(group, str(notice["content"]), recall), began_s, ended_s)
 
     def _fail(self, error: Exception) -> None:
         self.leave()
@@ -196,7 +199,7 @@ def _put_objects(group: Path, objects: Sequence[ObjectInfo]) -> str:
     return name
 
 
-def _objects(group: Path, name: str) -> list[ObjectInfo]:
+def _objects(group: Path, name: str, recall: Callable[[ObjectInfo], ObjectInfo] | None) -> list[ObjectInfo]:
     """Return the objects of the file ``name``. Raises ValueError where they are not those that its name tells."""
     if not name.startswith(_OBJECTS) or "/" in name:
         raise ValueError("the notice names no listing")
@@ -205,7 +208,8 @@ def _objects(group: Path, name: str) -> list[ObjectInfo]:
     with os.fdopen(_opened(group / name), "rb") as file:
         for line in file:
             digest.update(line)
-            found += map(ObjectInfo._make, json.loads(line))
+            told = map(ObjectInfo._make, json.loads(line))
+            found += told if recall is None else map(recall, told)
     if digest.hexdigest() != name.removeprefix(_OBJECTS):
         raise ValueError("a listing is not the one that its name tells")
     return found

@@ -28,6 +28,7 @@ from modelfs.store import Levelled, Page, RetryPolicy, Splittable, Store, list_e
 log = logging.getLogger(__name__)
 
 OnPage = Callable[[int], Awaitable[None]]
+Recall = Callable[[ObjectInfo], ObjectInfo]
 
 PAGES_LEAST = 11
 """A listing of fewer pages is asked for one after the other."""
@@ -48,13 +49,18 @@ class Splitting:
         self._side_by_side = trio.CapacityLimiter(AT_ONCE)
         self._ends: Sequence[tuple[str, str]] = ()  # of the last listing's pages, where they were in order
         self._weights: Mapping[str, int] = {}  # of the root's folders: the last listing's objects in them
+        self._recall: Recall | None = None
         self._is_first = True
         self._has_order = True
         self.pages = 0
         """The requests of the last listing, without those that were tried again."""
 
-    async def everything(self, on_page: OnPage | None = None) -> list[ObjectInfo]:
-        """Return every object, or raise; see ``list_everything``. ``on_page`` is told the number of objects so far."""
+    async def everything(self, on_page: OnPage | None = None, *, recall: Recall | None = None) -> list[ObjectInfo]:
+        """Return every object, or raise; see ``list_everything``. ``on_page`` is told the number of objects so far.
+
+        ``recall`` is asked for each object, in the threads that ask the store, and may give an equal one.
+        """
+        self._recall = recall
         try:
             objects = await self._by_spans(on_page)
         except (UnsortedError, StoreRefusedError) as error:
@@ -149,6 +155,7 @@ class Splitting:
                 self._weights = weights
 
     async def _list(self, part: "_Part", progress: "_Progress", limiter: trio.CapacityLimiter) -> list[ObjectInfo]:
+        part.recall = self._recall
         return await list_everything(part, policy=self._policy, limiter=limiter, on_page=progress.of_a_part())
 
 
@@ -170,6 +177,7 @@ class _Part:
         self._must_keep = order is not None
         self._had: dict[str | None, Page] = {}
         self.order = order or Order()
+        self.recall: Recall | None = None
         self.pages_most = pages_most
         self.folders: list[str] = []
 
@@ -184,6 +192,8 @@ class _Part:
         if self._must_keep and not self.order.is_kept:
             raise UnsortedError("the store's listing is not in order")
         self.folders += page.folders
+        if self.recall is not None:
+            page = page._replace(objects=list(map(self.recall, page.objects)))
         if self.pages_most is not None:
             self._had[token] = page
         return page

@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,10 +21,11 @@ from typing import TypeVar
 
 import trio
 
+from modelfs import collector
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
-from modelfs.gate import Gate, by_model
+from modelfs.gate import Gate, Models, by_model
 from modelfs.gathering import gather
 from modelfs.listings import NEWS_LOOK_S, PATIENCE, Listings
 from modelfs.remembered import Memory
@@ -100,10 +101,14 @@ class View:
         self._settle_s = settle_s
         self._memory = memory
         self._gate = Gate()
+        self._listings.recall = self._gate.recall
         self._settling: Settling | None = None  # of whoever has the turn
         self._settles_s: float | None = None
         self._texts = TextReader(store, policy)
         self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
+        self._set_aside = 0  # of the gate's new objects
+        self._built: Models | None = None  # what was listed when it was built
+        self._were_waiting: frozenset[str] = frozenset()  # then, the models of which not all was shown
         self._asked = trio.Event()
         self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
         self._turn = trio.Lock()  # to take a listing
@@ -247,15 +252,45 @@ class View:
 
     def _build(self, texts: Texts) -> tuple[Tree, list[Difference]]:
         """Return the tree of what is to be shown, and where it differs from the one that is shown."""
-        listed = chain.from_iterable(objects.values() for objects in self._gate.listed.values())
-        shown = self._settling.show(texts) if self._settling is not None else listed
-        return self._show(trees.build(shown, previous=self._previous, show_hidden=self._show_hidden))
+        models = self._concerned()
+        if models is None:
+            shown = chain.from_iterable(self._to_show(model, texts) for model in self._gate.listed)
+            new = trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
+        elif models:
+            shown_of = {model: self._to_show(model, texts) for model in models}
+            new = trees.graft(self._previous, shown_of, show_hidden=self._show_hidden)
+        else:
+            new = self._previous
+        self._note_built()
+        if collector.set_aside(self._gate.new - self._set_aside):
+            self._set_aside = self._gate.new
+        return self._show(new)
 
     def _build_model(self, model: str, texts: Texts) -> tuple[Tree, list[Difference]]:
         """Return the tree with what is to be shown of one model, and where it differs from the one that is shown."""
-        listed = self._gate.listed.get(model, {}).values()
-        shown = self._settling.show_model(model, texts) if self._settling is not None else listed
-        return self._show(trees.graft(self._previous, model, shown, show_hidden=self._show_hidden))
+        new = trees.graft(self._previous, {model: self._to_show(model, texts)}, show_hidden=self._show_hidden)
+        self._note_built()
+        return self._show(new)
+
+    def _to_show(self, model: str, texts: Texts) -> Iterable[ObjectInfo]:
+        if self._settling is not None:
+            return self._settling.show_model(model, texts)
+        return self._gate.listed.get(model, {}).values()
+
+    def _concerned(self) -> set[str] | None:
+        """Return the models of which something else may be shown than before; None where that concerns the root."""
+        if self._built is None:
+            return None
+        listed, built = self._gate.listed, self._built
+        waiting = self._settling.waiting if self._settling is not None else ()
+        models = {*self._were_waiting, *waiting, *(model for model in built if model not in listed)}
+        models |= {model for model, objects in listed.items() if objects is not built.get(model)}
+        files = listed.get("", {})
+        return None if "" in models or any(model in files for model in models) else models
+
+    def _note_built(self) -> None:
+        self._built = self._gate.listed
+        self._were_waiting = frozenset(self._settling.waiting) if self._settling is not None else frozenset()
 
     def _show(self, new: Tree) -> tuple[Tree, list[Difference]]:
         if self._memory is not None:

@@ -32,7 +32,7 @@ import pyfuse3
 import trio
 from pyfuse3 import InodeT
 
-from modelfs import control, kernel, location, logs, mounting, runtime
+from modelfs import collector, control, kernel, location, logs, mounting, runtime
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.errors import ModelfsError
@@ -204,6 +204,7 @@ class Worker:
         await nursery.start(partial(control.serve, socket_path, commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
+        nursery.start_soon(collector.keep_sweeping)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
@@ -360,6 +361,7 @@ def main() -> None:
     options = parser.parse_args()
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
+    collector.tame()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
     # before a store's library reads it; /proc/PID/environ shows only what a process was started with
     os.environ.update(plan.pop("environment", {}))

@@ -13,7 +13,19 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
+    (
+        "errors",
+        "blocks",
+        "answers",
+        "cookies",
+        "pace",
+        "priority",
+        "given",
+        "pbtxt",
+        "findings",
+        "buffers",
+        "unpinned_times",
+    ),
     ("location", "tree", "gate", "spans", "manifest", "readahead", "pushing", "version_policy"),
     ("model_config",),
     ("model_files", "wholeness"),
@@ -46,7 +58,7 @@ ROWS = (
     ("engines",),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts", "sharing"),
+    ("connections", "memory_limit", "remembered", "texts", "sharing", "collector"),
     ("extents", "splitting"),
     ("listings",),
     ("cache", "view"),
