@@ -74,6 +74,16 @@ class Config(BaseModel):
             " before it is shown. What is younger than this when mounting is waited for. 0 shows everything at once.",
         ),
     ] = 10.0
+    look_s: Annotated[
+        float,
+        Option("look", "SECONDS", "a number of seconds from 0 to 10", "0.5"),
+        Field(
+            ge=0,
+            le=10,
+            description="How long the lookup of a model in the root, which is what an explicit load begins with, waits"
+            " for that model to be listed anew. Then what was shown before answers. 0 lists nothing then.",
+        ),
+    ] = 0.5
     memory_bytes: Annotated[
         int,
         Option("memory", "BYTES", "a size of at least 16M, such as 256M or 2G", "256M", parse_bytes),

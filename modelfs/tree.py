@@ -310,6 +310,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__pycache__" or name.endswith(PLACEHOLDER_SUFFIX)
 
 
+def is_model_name(name: str) -> bool:
+    """Tell whether a folder of the root can have this name, and is shown.
+
+    >>> [is_model_name(name) for name in ("resnet", ".git", "", "x" * 256, "a/b")]
+    [True, False, False, False, False]
+    """
+    return not is_hidden(name) and "/" not in name and not _why_no_path([name])
+
+
 def _visible_depth(names: list[str]) -> int:
     """Return how many leading segments come before the first hidden one."""
     for depth, name in enumerate(names):

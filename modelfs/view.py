@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import trio
 
@@ -64,8 +64,7 @@ class Health:
     is_shared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(NamedTuple):
     """One listing after the first: its number, why it failed or "", and the paths that it changed."""
 
     number: int
@@ -327,7 +326,7 @@ class View:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
             # who waits for the round finds in the mount what it told: the kernel knows by now
-            self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
+            self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(paths_of, differences)))))
 
     def _wait_s(self, period_s: float) -> float:
         """Return how long to wait for the next regular listing."""
@@ -392,7 +391,8 @@ class View:
         self.pending = pending
 
 
-def _paths(difference: Difference) -> list[str]:
+def paths_of(difference: Difference) -> list[str]:
+    """Return the paths of what was added, removed or replaced."""
     return [f"{difference.path}/{name}" if difference.path else name for name in difference.names]
 
 

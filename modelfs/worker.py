@@ -37,6 +37,7 @@ from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.errors import ModelfsError
 from modelfs.listings import Listings
+from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
@@ -82,6 +83,7 @@ class Worker:
         self._view: View
         self._operations: Operations
         self._reading: Reading
+        self._looks: Looks
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
@@ -176,6 +178,8 @@ class Worker:
             foresight=self._reading.foresight,
             xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
         )
+        self._looks = Looks(self._view, wait_s=config.look_s, nursery=nursery, tell=self._operations.invalidate)
+        self._operations.looks = self._looks
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
         """Take the mount over and serve it until it is unmounted, or the supervisor says stop or is gone."""
@@ -278,14 +282,13 @@ class Worker:
         return {"lines": [asdict(line) for line in lines]}
 
     def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the repository listed, and return the number of that listing; or tell how the one asked for ended."""
-        number = request.get("number")
+        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended."""
+        number, model = request.get("number"), request.get("model")
         if not isinstance(number, int):
-            return {"number": self._view.ask_for_refresh()}
-        ended = self._view.round(number)
+            return {"number": self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))}
+        ended = self._view.round(number) if model is None else self._looks.round(number)
         if ended is None:
             return {"ended": False}
-        model = request.get("model")
         changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
         pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
         return {

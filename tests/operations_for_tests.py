@@ -20,6 +20,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
 from modelfs.foresight import Foresight
+from modelfs.looks import Looks
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
@@ -141,11 +142,12 @@ def assemble(
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
+    look_s: float | None = None,
     url: str | None = None,
 ) -> Mounted:
     """Put the parts together as the worker does.
 
-    ``foreseen_bytes`` None foresees nothing; ``url`` None tells no extended attributes.
+    ``foreseen_bytes`` and ``look_s`` None do without those parts; ``url`` None tells no extended attributes.
     """
     view = View(
         store,
@@ -169,6 +171,8 @@ def assemble(
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
         xattrs=None if url is None else Xattrs(view, url=url, count_cached=counting(cache)),
     )
+    if look_s is not None:
+        operations.looks = Looks(view, wait_s=look_s, nursery=nursery, tell=operations.invalidate)
     return Mounted(store, view, cache, operations, Kernel(operations))
 
 

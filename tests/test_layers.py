@@ -26,7 +26,7 @@ ROWS = (
         "buffers",
         "unpinned_times",
     ),
-    ("location", "tree", "gate", "spans", "manifest", "readahead", "pushing", "version_policy"),
+    ("location", "tree", "gate", "spans", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
     ("model_config",),
     ("model_files", "wholeness"),
     ("lint",),
@@ -62,7 +62,7 @@ ROWS = (
     ("extents", "splitting"),
     ("listings",),
     ("cache", "view"),
-    ("inodes", "push", "foresight", "xattrs"),
+    ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
     ("streamer",),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
@@ -83,7 +83,7 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
-    "pyfuse3": {"operations", "worker"},
+    "pyfuse3": {"operations", "invalidations", "worker"},
     "azure": {"azure_tokens", "fsspec_azure"},
     "obstore": {"obstore_s3", "obstore_gcs", "obstore_azure", "obstore_client", "obstore_errors"},
     "google": {"google_files"},

@@ -92,6 +92,13 @@ class Model:
             self.shown[key] = info
             self.missed_once.discard(key)
 
+    def listed_alone(self, folder: str, listing: Iterable[ObjectInfo]) -> None:
+        """Note that one folder was listed: what it holds is shown, and nothing goes."""
+        for info in listing:
+            assert info.key.startswith(folder)
+            self.shown[info.key] = info
+            self.missed_once.discard(info.key)
+
     def paths(self) -> dict[str, str | None]:
         """Return what stands at each path of the mount."""
         return paths_of(self.shown)
