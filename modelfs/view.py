@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,15 +21,15 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from modelfs import collector
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
-from modelfs.gate import Gate, Models, by_model
+from modelfs.gate import by_model
 from modelfs.gathering import gather
 from modelfs.listings import NEWS_LOOK_S, PATIENCE, Listings
 from modelfs.remembered import Memory
-from modelfs.settle import Moment, Pending, Settling, Texts
+from modelfs.settle import Moment, Pending
+from modelfs.showing import Showing, Shown
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
 from modelfs.tree import Difference, Tree
@@ -41,7 +41,6 @@ T = TypeVar("T")
 JITTER = 0.1  # of the refresh period: the mounts of a fleet that started together should not list together
 EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
 ROUNDS_KEPT = 8  # whoever waits for one asks several times a second
-OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
 
 ALONE_POLICY = RetryPolicy(deadline_s=10.0)
 """For a model that is listed alone: whoever asked for it has long gone on."""
@@ -96,18 +95,10 @@ class View:
         self._policy = policy
         self._limiter = limiter
         self._listings = listings or Listings(store, policy=policy, limiter=limiter)
-        self._show_hidden = show_hidden
-        self._settle_s = settle_s
-        self._memory = memory
-        self._gate = Gate()
-        self._listings.recall = self._gate.recall
-        self._settling: Settling | None = None  # of whoever has the turn
+        self._showing = Showing(show_hidden=show_hidden, settle_s=settle_s, memory=memory)  # of whoever has the turn
+        self._listings.recall = self._showing.gate.recall
         self._settles_s: float | None = None
         self._texts = TextReader(store, policy)
-        self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
-        self._set_aside = 0  # of the gate's new objects
-        self._built: Models | None = None  # what was listed when it was built
-        self._were_waiting: frozenset[str] = frozenset()  # then, the models of which not all was shown
         self._asked = trio.Event()
         self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
         self._turn = trio.Lock()  # to take a listing
@@ -120,7 +111,6 @@ class View:
         self._is_shared = False
         self._listed_at = self._failing_since = 0.0
         self._error = ""
-        self._omitted: frozenset[trees.Omission] = frozenset()
 
     def health(self) -> Health:
         """Return how the last listings went."""
@@ -130,7 +120,7 @@ class View:
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
-        listed = self._gate.find(info.key)
+        listed = self._showing.gate.find(info.key)
         return listed is None or listed.version != info.version
 
     def ask_for_refresh(self) -> int:
@@ -157,17 +147,16 @@ class View:
             self._alone = {model: at_s for model, at_s in self._alone.items() if at_s > listing.began_s}
             objects = await self._with_what_is_newer(listing.objects)
             moment = Moment(listing.began_s, trio.current_time(), time.time_ns())
-            # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
-            wanted = await self._in_thread(partial(self._admit, objects, moment, may_withdraw=listing.is_witness))
-            texts = await self._texts.read(wanted)
-            new, found = await self._in_thread(partial(self._build, texts))
+            take = partial(self._showing.take, objects, moment, may_withdraw=listing.is_witness)
+            texts = await self._texts.read(await self._in_thread(take))
+            shown = await self._in_thread(partial(self._showing.show, texts))
             self._taken += 1
             self._listings_taken += 1
             self._pages = listing.pages or self._pages
             self._is_shared = not listing.pages
             self._listed_at = time.time()
-            self._swap(new)
-        return found
+            self._swap(shown)
+        return shown.differences
 
     async def refresh_model(self, model: str) -> list[Difference]:
         """List the folder ``model`` of the root alone, swap the tree if anything differs, and return where.
@@ -199,7 +188,7 @@ class View:
                 objects = {info.key: info for info in await self._list_alone(model)}
             except ModelfsError as error:
                 log.info("a model stays as it was listed alone model=%r error=%s", model, error)
-                objects = dict(self._gate.listed.get(model, {}))
+                objects = dict(self._showing.gate.listed.get(model, {}))
             found[model] = {folder: marker, **objects} if marker is not None else objects
             self._alone[model] = trio.current_time()
 
@@ -207,30 +196,22 @@ class View:
         return [info for objects in found.values() for info in objects.values()]
 
     async def _take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[Difference]:
-        before = self._gate.listed.get(model, {})
-        objects = self._gate.admit_model(model, listing)
-        wanted: list[ObjectInfo] = []
-        if self._settling is not None:
-            wanted = self._settling.take_model(model, objects, moment)
-        is_waiting = self._settling is not None and self._settling.is_waiting(model)
-        if objects is before and not is_waiting:
+        wanted = await self._in_thread(partial(self._showing.take_model, model, listing, moment))
+        if wanted is None:
             return []
         texts = await self._texts.read(wanted, deadline_s=ALONE_POLICY.deadline_s)
-        new, found = await self._in_thread(partial(self._build_model, model, texts))
-        self._swap(new)
+        shown = await self._in_thread(partial(self._showing.show, texts, model))
+        self._swap(shown)
         self._hurry()
-        return found
+        return shown.differences
 
     def _hurry(self) -> None:
         """Have the wait for the next listing end when something settles that was not known when it began."""
         if self._settles_s is not None:
             self._patience.deadline = min(self._patience.deadline, self._settles_s)
 
-    def _swap(self, new: Tree) -> None:
-        self.tree = new
-        self._settles_s = self._settling.settles_s if self._settling is not None else None
-        self._tell_omissions(new)
-        self._tell_pending()
+    def _swap(self, shown: Shown) -> None:
+        self.tree, self.pending, self._settles_s = shown.tree, shown.pending, shown.settles_s
 
     @property
     def settles_s(self) -> float | None:
@@ -239,63 +220,6 @@ class View:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
-
-    def _admit(self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool) -> list[ObjectInfo]:
-        """Take a complete listing, and return the objects whose content decides what of it is shown."""
-        if self.tree is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
-            self._previous = self._memory.recall()
-        if self._settling is None and self._settle_s:
-            self._settling = Settling(self._settle_s, trees.files(self._previous).values())
-        listed = self._gate.admit(listing, may_withdraw=may_withdraw)
-        return self._settling.take(listed, moment) if self._settling is not None else []
-
-    def _build(self, texts: Texts) -> tuple[Tree, list[Difference]]:
-        """Return the tree of what is to be shown, and where it differs from the one that is shown."""
-        models = self._concerned()
-        if models is None:
-            shown = chain.from_iterable(self._to_show(model, texts) for model in self._gate.listed)
-            new = trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
-        elif models:
-            shown_of = {model: self._to_show(model, texts) for model in models}
-            new = trees.graft(self._previous, shown_of, show_hidden=self._show_hidden)
-        else:
-            new = self._previous
-        self._note_built()
-        if collector.set_aside(self._gate.new - self._set_aside):
-            self._set_aside = self._gate.new
-        return self._show(new)
-
-    def _build_model(self, model: str, texts: Texts) -> tuple[Tree, list[Difference]]:
-        """Return the tree with what is to be shown of one model, and where it differs from the one that is shown."""
-        new = trees.graft(self._previous, {model: self._to_show(model, texts)}, show_hidden=self._show_hidden)
-        self._note_built()
-        return self._show(new)
-
-    def _to_show(self, model: str, texts: Texts) -> Iterable[ObjectInfo]:
-        if self._settling is not None:
-            return self._settling.show_model(model, texts)
-        return self._gate.listed.get(model, {}).values()
-
-    def _concerned(self) -> set[str] | None:
-        """Return the models of which something else may be shown than before; None where that concerns the root."""
-        if self._built is None:
-            return None
-        listed, built = self._gate.listed, self._built
-        waiting = self._settling.waiting if self._settling is not None else ()
-        models = {*self._were_waiting, *waiting, *(model for model in built if model not in listed)}
-        models |= {model for model, objects in listed.items() if objects is not built.get(model)}
-        files = listed.get("", {})
-        return None if "" in models or any(model in files for model in models) else models
-
-    def _note_built(self) -> None:
-        self._built = self._gate.listed
-        self._were_waiting = frozenset(self._settling.waiting) if self._settling is not None else frozenset()
-
-    def _show(self, new: Tree) -> tuple[Tree, list[Difference]]:
-        if self._memory is not None:
-            self._memory.keep(new)  # before it is shown: a crash must not take a time back
-        self._previous = new
-        return new, trees.differences(self.tree, new)
 
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed.
@@ -368,27 +292,6 @@ class View:
             log.warning("the store is listed again down_s=%.0f", time.time() - self._failing_since)
         self._error = ""
         self._failing_since = 0.0
-
-    def _tell_omissions(self, tree: Tree) -> None:
-        omitted = frozenset(tree.omissions)
-        news = sorted(omitted - self._omitted)
-        for omission in news[:OMISSIONS_LOGGED]:
-            log.warning("an object is not shown key=%r because=%r", omission.key, omission.reason)
-        if len(news) > OMISSIONS_LOGGED:
-            log.warning("more objects are not shown count=%d", len(news) - OMISSIONS_LOGGED)
-        self._omitted = omitted
-
-    def _tell_pending(self) -> None:
-        """Log what is held back for another reason than that it is being uploaded, once."""
-        pending = tuple(self._settling.pending) if self._settling is not None else ()
-        stuck = [each for each in pending if not each.is_settling and each not in self.pending]
-        for each in stuck[:OMISSIONS_LOGGED]:
-            log.warning(
-                "not shown as it is stored, because it is not whole folder=%r because=%r", each.folder, each.reason
-            )
-        if len(stuck) > OMISSIONS_LOGGED:
-            log.warning("more folders are not whole count=%d", len(stuck) - OMISSIONS_LOGGED)
-        self.pending = pending
 
 
 def paths_of(difference: Difference) -> list[str]:

@@ -60,7 +60,7 @@ ROWS = (
     # what is read, and what is shown
     ("connections", "memory_limit", "remembered", "texts", "sharing", "collector"),
     ("extents", "splitting"),
-    ("listings",),
+    ("listings", "showing"),
     ("cache", "view"),
     ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
     ("streamer",),
