@@ -324,7 +324,7 @@ class Config(BaseModel):
         ),
         Field(
             min_length=1,
-            description="Where the times that a mount has shown are remembered, in one small file for each mount, so"
+            description="Where the times that a mount has shown are remembered, in one file for each mount, so"
             " that a remount shows no older ones.",
         ),
     ] = None

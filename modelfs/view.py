@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 JITTER = 0.1  # of the refresh period: the mounts of a fleet that started together should not list together
 EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
+NAMES_AT_ONCE = 10_000  # are put together in the thread that answers: 3 ms
 ROUNDS_KEPT = 8  # whoever waits for one asks several times a second
 
 ALONE_POLICY = RetryPolicy(deadline_s=10.0)
@@ -250,7 +251,9 @@ class View:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
             # who waits for the round finds in the mount what it told: the kernel knows by now
-            self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(paths_of, differences)))))
+            tell = partial(_all_paths, differences)
+            is_much = sum(len(each.names) for each in differences) > NAMES_AT_ONCE
+            self._rounds.append(Round(self._begun, "", await self._in_thread(tell) if is_much else tell()))
 
     def _wait_s(self, period_s: float) -> float:
         """Return how long to wait for the next regular listing."""
@@ -297,6 +300,10 @@ class View:
 def paths_of(difference: Difference) -> list[str]:
     """Return the paths of what was added, removed or replaced."""
     return [f"{difference.path}/{name}" if difference.path else name for name in difference.names]
+
+
+def _all_paths(differences: list[Difference]) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(map(paths_of, differences)))
 
 
 async def _tell(on_change: Callable[[list[Difference]], Awaitable[None]], differences: list[Difference]) -> None:
