@@ -36,6 +36,8 @@ class Scale:
     slow_bytes: int = 32 * MIB
     model_bytes: int = 512 * MIB
     models: int = 1_000
+    many: int = 1_000_000
+    keys: int = 100_000
     files: int = 10_000
     small_files: int = 1_000
     scattered: int = 400
@@ -48,6 +50,8 @@ SHORT = Scale(
     slow_bytes=8 * MIB,
     model_bytes=64 * MIB,
     models=200,
+    many=100_000,
+    keys=20_000,
     files=3_000,
     small_files=300,
     scattered=100,
