@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from modelfs.answers import SenselessError, xml_root
+from modelfs.answers import SenselessError, relative, xml_root
 from modelfs.azure_errors import Refusal, from_refusal
 from modelfs.azure_signing import AzureCredential, AzureSas, authorized
 from modelfs.blocks import ObjectInfo
@@ -58,13 +58,18 @@ class Lister:
         # at debug level urllib3 logs each request's URL, and here that holds the SAS
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
-    def page(self, token: str | None, folder: str = "") -> Page:
-        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as Azure has them."""
+    def page(self, token: str | None, folder: str = "", *, delimiter: str = "") -> Page:
+        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as Azure has them.
+
+        With a ``delimiter`` see ``Levelled``. Azure cannot begin a listing at a key.
+        """
         what = f"cannot list {self._container.display}"
         prefix = f"{self._container.prefix}/" if self._container.prefix else ""
         query = {"restype": "container", "comp": "list", "include": "metadata", "maxresults": str(_PAGE_KEYS)}
         if prefix + folder:
             query["prefix"] = prefix + folder
+        if delimiter:
+            query["delimiter"] = delimiter
         if token is not None:
             query["marker"] = token
         body = self._get(f"{self._container.url}?{urlencode(query, quote_via=quote, safe='')}", what)
@@ -108,7 +113,8 @@ def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
         raise SenselessError("the store's answer is not a listing")
     if marker is None:
         raise SenselessError("the store's answer does not tell whether and how the listing goes on")
-    return Page(list(_objects(blobs, prefix=prefix, folder=folder)), marker.text or None)
+    folders = tuple(relative(_name(each), prefix, folder) for each in blobs.iterfind("BlobPrefix/Name"))
+    return Page(list(_objects(blobs, prefix=prefix, folder=folder)), marker.text or None, folders)
 
 
 def _objects(blobs: Any, *, prefix: str, folder: str) -> Iterator[ObjectInfo]:
@@ -119,16 +125,15 @@ def _objects(blobs: Any, *, prefix: str, folder: str) -> Iterator[ObjectInfo]:
         etag = entry.findtext("Properties/Etag") or ""
         if not key or not etag or not (size.isascii() and size.isdigit()):
             raise SenselessError("an entry of the store's listing has no name, size or ETag")
-        if not key.startswith(prefix + folder):
-            raise SenselessError("the store lists names outside the prefix")
+        key = relative(key, prefix, folder)
+        if not key:
+            continue  # the marker of the repository's own folder
         if is_folder and not key.endswith("/"):
             key += "/"
-        if len(key) == len(prefix):
-            continue  # the marker of the repository's own folder
         if not etag.startswith(('"', 'W/"')):
             etag = f'"{etag}"'  # as it is in every header; a listing leaves the quotes out
         mtime_ns = _date_ns(entry.findtext("Properties/Last-Modified") or "")
-        yield ObjectInfo(key[len(prefix) :], int(size), etag, mtime_ns)
+        yield ObjectInfo(key, int(size), etag, mtime_ns)
 
 
 def _name(element: Any) -> str:

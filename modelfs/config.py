@@ -269,6 +269,14 @@ class Config(BaseModel):
         Option("show_hidden", "", "true or false", "false", parse_switch, is_for_listing=True),
         Field(description="Whether dot files, `__pycache__` and placeholder objects are shown."),
     ] = False
+    share_listings: Annotated[
+        bool,
+        Option("share_listings", "", "true or false", "true", parse_switch),
+        Field(
+            description="Whether mounts of one user that list the same, with the same credentials and `--refresh`, take"
+            " turns: one of them lists for all, through `runtime_dir`.",
+        ),
+    ] = True
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Option("log_level", "LEVEL", "debug, info, warning or error", "info", parse_lower),
@@ -316,7 +324,7 @@ class Config(BaseModel):
         ),
         Field(
             min_length=1,
-            description="Where the times that a mount has shown are remembered, in one small file for each mount, so"
+            description="Where the times that a mount has shown are remembered, in one file for each mount, so"
             " that a remount shows no older ones.",
         ),
     ] = None

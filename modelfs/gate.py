@@ -20,6 +20,9 @@ Models = Mapping[str, Objects]
 """Objects by key, by model. What lies in no folder is under ""."""
 
 
+_NOTHING: Objects = {}
+
+
 def model_of(key: str) -> str:
     """Return the folder of the root that ``key`` lies in; "" for a file in the root itself.
 
@@ -43,6 +46,8 @@ class Gate:
     def __init__(self) -> None:
         self.listed: Models = {}
         self._missing: dict[str, frozenset[str]] = {}  # by model; none is empty
+        self.new = 0
+        """The objects that were new or different, in all listings so far."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -51,7 +56,12 @@ class Gate:
 
     def find(self, key: str) -> ObjectInfo | None:
         """Return the object of ``key`` that counts now."""
-        return self.listed.get(model_of(key), {}).get(key)
+        return self.listed.get(model_of(key), _NOTHING).get(key)
+
+    def recall(self, info: ObjectInfo) -> ObjectInfo:
+        """Return the object that counts now where it is equal to ``info``: a listing needs no second copy of it."""
+        known = self.find(info.key)
+        return info if known is None or known != info else known
 
     def admit(self, listing: Iterable[ObjectInfo], *, may_withdraw: bool = True) -> Models:
         """Take one complete listing and return the objects that count. Neither they nor their mappings change again.
@@ -80,13 +90,18 @@ class Gate:
         return objects
 
     def _merge(self, model: str, found: Objects, *, may_withdraw: bool) -> Objects:
+        # by loops, not by operations on whole sets: of a million keys each would hold the interpreter's lock for long
         before = self.listed.get(model, {})
         missing = self._missing.pop(model, frozenset())
-        vanished = before.keys() - found.keys()
-        kept = vanished - missing if may_withdraw else vanished
-        if still_missing := kept if may_withdraw else vanished & missing:
-            self._missing[model] = frozenset(still_missing)
+        vanished = [key for key in before if key not in found]
+        kept = [key for key in vanished if key not in missing] if may_withdraw else vanished
+        if still_missing := frozenset(kept if may_withdraw else (key for key in vanished if key in missing)):
+            self._missing[model] = still_missing
         # what did not change stays the same object, so that a second copy of a large listing does not stay in memory
-        now = {key: known if (known := before.get(key)) == info else info for key, info in found.items()}
+        different = {key: info for key, info in found.items() if before.get(key) != info}
+        self.new += len(different)
+        if not different and len(kept) == len(vanished):
+            return before
+        now = {key: different.get(key) or before[key] for key in found}
         now.update((key, before[key]) for key in kept)
-        return before if now == before else now
+        return now

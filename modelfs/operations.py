@@ -15,13 +15,13 @@ import functools
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, cast
 
 import pyfuse3
 import trio
-from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
+from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.errors import ModelfsError, ObjectNotFoundError, VersionGoneError
@@ -32,6 +32,7 @@ from modelfs.looks import Looks
 from modelfs.streamer import Streamer
 from modelfs.tree import Difference, Directory, File, Node
 from modelfs.view import View
+from modelfs.xattrs import PREFIX, Xattrs
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ REPLACED_LOOK_S = 5.0
 """How long an open waits to hear whether a version that was replaced can still be read."""
 
 STATFS_BLOCK_BYTES = 4096
+
+_XATTR_PREFIX = PREFIX.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ def answers_errno(handler: Handler) -> Handler:
 class Operations(pyfuse3.Operations):
     """Serves ``view`` to the kernel. ``open_streamer`` makes the Streamer of a file when it is first opened.
 
-    Without ``looks``, which take this object's ``invalidate``, every name is answered from the tree alone.
+    Without ``xattrs`` nothing has an extended attribute. Without ``looks``, which take this object's ``invalidate``,
+    every name is answered from the tree alone.
     """
 
     def __init__(
@@ -104,9 +108,11 @@ class Operations(pyfuse3.Operations):
         ownership: Ownership,
         open_streamer: Callable[[ObjectInfo, int], Streamer],
         foresight: Foresight | None = None,
+        xattrs: Xattrs | None = None,
     ) -> None:
         super().__init__()
         self._foresight = foresight
+        self._xattrs = xattrs
         self.looks: Looks | None = None
         self._invalidations = Invalidations()
         self.view = view
@@ -258,6 +264,35 @@ class Operations(pyfuse3.Operations):
         streamer = self._streamers.pop(fh, None)
         if streamer is not None:
             streamer.close()
+
+    # extended attributes
+
+    @answers_errno
+    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        """Answer what the mount tells of a file or folder.
+
+        Other kinds than ``user.*``, which the system and ``ls -l`` ask for by themselves, are not supported: said so
+        once, ls asks for no other file's. ENOSYS would spare the kernel all questions, and answer none.
+        """
+        if not name.startswith(b"user."):
+            raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
+        if self._xattrs is None or not name.startswith(_XATTR_PREFIX):
+            raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+        known = self._inode(inode)
+        node = known.file or self._directory(known)
+        value = await self._xattrs.value(known.path, node, name.decode(errors="replace"))
+        if value is None:
+            raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+        return value
+
+    @answers_errno
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
+        """Answer the names of what ``getxattr`` tells."""
+        if self._xattrs is None:
+            return []
+        known = self._inode(inode)
+        names = self._xattrs.names(known.path, known.file or self._directory(known))
+        return [XAttrNameT(name.encode()) for name in names]
 
     # writes, should the kernel ever pass one on although the mount is read-only
 

@@ -122,6 +122,11 @@ class Settling:
         waiting = (each for _, _, each in self._all_waiting() if not self._is_settled(each))
         return min((each.changed_s + self._settle_s for each in waiting), default=None)
 
+    @property
+    def waiting(self) -> Collection[str]:
+        """The models of which something is not shown as it was listed."""
+        return self._waiting.keys()
+
     def is_waiting(self, model: str) -> bool:
         """Tell whether something of ``model`` is not shown as it was listed."""
         return model in self._waiting
@@ -201,8 +206,7 @@ class Settling:
         known = _versions(self._known.get(model, {}))
         settled_ns = moment.wall_ns - int(self._settle_s * 1e9)
         for version, members in _versions(objects).items():
-            files = _files(members)
-            if files and files == _files(known.get(version, {})):
+            if any(_visible(members)) and _look_alike(members, known.get(version, {})):
                 continue
             is_old = all(info.mtime_ns <= settled_ns for info in members.values())
             waiting = _Waiting({}, -math.inf if is_old else moment.ended_s)
@@ -211,7 +215,7 @@ class Settling:
     def _note_changes(self, model: str, before: Objects, objects: Objects, moment: Moment) -> None:
         """Have every group of ``model`` wait in which something was added, replaced or removed."""
         changed = {key for key, info in objects.items() if _differ(before.get(key), info)}
-        changed |= before.keys() - objects.keys()
+        changed |= {key for key in before if key not in objects}
         touched: dict[str, bool] = {}  # by version, with whether anything visible was
         for key in changed:
             group = group_of(key)
@@ -241,7 +245,7 @@ class Settling:
         """Tell whether the group is as it is shown again, or has vanished."""
         if not waiting.now:
             return bool(group.version) or not self._versions.get(group.model)
-        return bool(waiting.before) and _files(waiting.before) == _files(waiting.now)
+        return bool(waiting.before) and _look_alike(waiting.before, waiting.now)
 
     # texts
 
@@ -314,7 +318,7 @@ class Settling:
         if not group.version:
             return ""
         reason = self._why_lacking(group, waiting, texts)
-        if reason and waiting.before.keys() - waiting.now.keys():
+        if reason and any(key not in waiting.now for key in waiting.before):
             waiting.before = {}  # what is shown was deleted for good, so nobody can read it
         return reason
 
@@ -373,9 +377,21 @@ def _versions(objects: Objects) -> _Versions:
     return found
 
 
-def _files(members: Objects) -> dict[str, tuple[int, str]]:
-    """Return what a reader could see of a group: its files, by size and version."""
-    return {key: info[1:3] for key, info in members.items() if key[-1] != "/" and not _is_hidden(key)}
+def _visible(members: Objects) -> Iterator[str]:
+    """Yield the files of a group that a reader could see."""
+    return (key for key in members if key[-1] != "/" and not _is_hidden(key))
+
+
+def _look_alike(one: Objects, other: Objects) -> bool:
+    """Tell whether a reader would see the same of two states of a group: the same files, by size and version.
+
+    By loops: operations on whole sets of a million keys would hold the interpreter's lock for long.
+    """
+    files = 0
+    for files, key in enumerate(_visible(one), start=1):  # noqa: B007  how many there were is asked below
+        if _differ(other.get(key), one[key]):
+            return False
+    return files == sum(1 for _ in _visible(other))
 
 
 def _names(group: Group, members: Objects) -> set[str]:

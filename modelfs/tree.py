@@ -20,13 +20,12 @@ tick beyond its model's greatest time when an entry of its own is added, replace
 own time would be lost on Triton where another version is newer.
 """
 
-import hashlib
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
+from modelfs.cookies import Cookies
 
 TICK_NS = 1_000_000
 """The smallest step of a time that every reader sees: Python's float seconds resolve 0.2 us, `find -printf` more."""
@@ -38,6 +37,11 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"
 
 NAME_BYTES_MAX = 255  # NAME_MAX of Linux
 DEPTH_MAX = 255  # Azure allows 254 segments; bounds the recursion below
+
+ORDERED_LATER = 2000
+"""Entries of a folder whose order is made when it is first listed, which takes 3 ms: most folders never are."""
+
+_FEW = 500  # names, of which each costs a move of all behind it in the order of a folder
 
 PLACEHOLDER_SUFFIX = "_$folder$"  # what Hadoop's S3 connectors leave for a folder
 
@@ -64,13 +68,24 @@ class Directory:
 
     children: Mapping[str, "Node"]
     mtime_ns: int
-    _listing: list[Entry] = field(default_factory=list, repr=False)
+    _order: list[Cookies] = field(default_factory=list, repr=False)  # empty until it is asked for
+
+    @classmethod
+    def of(cls, children: Mapping[str, "Node"], mtime_ns: int) -> Self:
+        """Return a directory. The order of a large one is made here and now, not by the thread that answers."""
+        return cls(children, mtime_ns, [Cookies(children)] if len(children) > ORDERED_LATER else [])
+
+    def followed_by(
+        self, children: Mapping[str, "Node"], mtime_ns: int, *, added: Sequence[str], removed: Sequence[str]
+    ) -> Self:
+        """Return the directory as it is later, which has ``added`` and lacks ``removed`` of the names of this one."""
+        order = None
+        if self._order and len(added) + len(removed) <= _FEW:
+            order = self._order[0].changed(added=added, removed=removed)
+        return self.of(children, mtime_ns) if order is None else type(self)(children, mtime_ns, [order])
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
-        """Yield the children whose cookie is at least ``start``, by rising cookie.
-
-        A cookie is a hash of the name, as in ext4: it does not depend on the other children, so a readdir that goes
-        on after the tree was swapped, or in another process, neither repeats nor loses a child that stayed.
+        """Yield the children whose cookie is at least ``start``, by rising cookie; see ``cookies``.
 
         >>> file = File(ObjectInfo("k", 0, "v", 0), 0)
         >>> directory = Directory({"b": file, "a": file}, 0)
@@ -78,11 +93,10 @@ class Directory:
         >>> list(directory.entries(everything[0].cookie + 1)) == everything[1:]
         True
         """
-        if len(self._listing) != len(self.children):
-            self._listing[:] = _in_cookie_order(self.children)
-        position = bisect_left(self._listing, start, key=lambda entry: entry.cookie)
-        for index in range(position, len(self._listing)):
-            yield self._listing[index]
+        if not self._order:
+            self._order.append(Cookies(self.children))
+        for cookie, name in self._order[0].since(start):
+            yield Entry(cookie, name, self.children[name])
 
 
 Node = File | Directory
@@ -160,30 +174,34 @@ def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden:
     return Tree(root, tuple(growing.omissions), files, total_bytes)
 
 
-def graft(previous: Tree, model: str, objects: Iterable[ObjectInfo], *, show_hidden: bool = False) -> Tree:
-    """Return ``previous`` with its folder ``model``, in the root, made anew of all the ``objects`` below it.
+def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hidden: bool = False) -> Tree:
+    """Return ``previous`` with some folders of the root made anew, each of all the objects below it.
 
-    The same tree as ``build`` returns, where nothing else has changed; the work is that of one model.
+    The same tree as ``build`` returns, where nothing else has changed; the work is that of these models.
 
     >>> one = build([ObjectInfo("a/1/x", 7, "v", 5), ObjectInfo("b/1/x", 7, "v", 5)])
-    >>> two = graft(one, "b", [ObjectInfo("b/2/x", 9, "v", 8)])
+    >>> two = graft(one, {"b": [ObjectInfo("b/2/x", 9, "v", 8)]})
     >>> sorted(files(two)), two.total_bytes, two.find("a") is one.find("a")
     (['a/1/x', 'b/2/x'], 16, True)
     """
     growing = _Growing()
-    for info in objects:
-        growing.add(info, show_hidden=show_hidden)
-    before = previous.root.children.get(model)
-    if isinstance(before, File):
-        growing.keep_file(model, before)
+    for model, objects in models.items():
+        for info in objects:
+            growing.add(info, show_hidden=show_hidden)
+        before = previous.root.children.get(model)
+        if isinstance(before, File):
+            growing.keep_file(model, before)
     for name, node in previous.root.children.items():
-        if name != model:
+        if name not in models:
             growing.root[name] = node
     root = _freeze(growing.root, None if previous is EMPTY else previous.root)
-    omissions = (*(each for each in previous.omissions if not each.key.startswith(f"{model}/")), *growing.omissions)
-    counts = zip(_count(root.children.get(model)), _count(before), strict=True)
-    more_files, more_bytes = (now - then for now, then in counts)
-    return Tree(root, omissions, previous.files + more_files, previous.total_bytes + more_bytes)
+    kept = (each for each in previous.omissions if "/" not in each.key or each.key.partition("/")[0] not in models)
+    files, total_bytes = previous.files, previous.total_bytes
+    for model in models:
+        counts = zip(_count(root.children.get(model)), _count(previous.root.children.get(model)), strict=True)
+        more_files, more_bytes = (now - then for now, then in counts)
+        files, total_bytes = files + more_files, total_bytes + more_bytes
+    return Tree(root, (*kept, *growing.omissions), files, total_bytes)
 
 
 def differences(old: Tree, new: Tree) -> list[Difference]:
@@ -194,9 +212,10 @@ def differences(old: Tree, new: Tree) -> list[Difference]:
         path, before, after = waiting.pop()
         if before is after:
             continue
-        names = []
-        for name in before.children.keys() | after.children.keys():
-            one, other = before.children.get(name), after.children.get(name)
+        # not by operations on whole sets: of a million names each would hold the interpreter's lock for long
+        names = [name for name in before.children if name not in after.children]
+        for name, other in after.children.items():
+            one = before.children.get(name)
             if one is other:
                 continue
             if isinstance(one, Directory) and isinstance(other, Directory):
@@ -316,29 +335,38 @@ def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = 
     ``model_ns`` is the greatest time that the model (the root's child) around it showed before, or None for the root.
     """
     floor_ns = model_ns if model_ns is not None else previous.mtime_ns if previous else 0
-    children: dict[str, Node] = {}
-    changed = previous is None or folder.keys() != previous.children.keys()
-    shared = not changed
+    known: Mapping[str, Node] = previous.children if previous else {}
+    different: dict[str, Node] = {}
+    added: list[str] = []
+    is_changed = False  # whether an entry of its own was added, replaced or removed
     newest_ns = 0
     for name, child in folder.items():
-        before = previous.children.get(name) if previous else None
+        before = known.get(name)
         node: Node
         if isinstance(child, _Folder):
             directory_before = before if isinstance(before, Directory) else None
             around_ns = model_ns if model_ns is not None else directory_before.mtime_ns if directory_before else 0
             node = _freeze(child, directory_before, around_ns)
-            changed = changed or directory_before is None
+            is_changed = is_changed or directory_before is None
         else:
             node = _file(child, before, floor_ns) if isinstance(child, ObjectInfo) else child
-            changed = changed or node is not before
-        shared = shared and node is before
+            is_changed = is_changed or node is not before
         newest_ns = max(newest_ns, node.mtime_ns)
-        children[name] = node
+        if node is not before:
+            different[name] = node
+            if before is None:
+                added.append(name)
     if previous is None:
-        return Directory(children, newest_ns if children else folder.placeholder_mtime_ns)
-    if shared:
+        return Directory.of(different, newest_ns if different else folder.placeholder_mtime_ns)
+    removed = [name for name in known if name not in folder] if len(folder) - len(added) < len(known) else []
+    if not different and not removed:
         return previous
-    return Directory(children, max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if changed else 0))
+    mtime_ns = max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if is_changed or removed else 0)
+    # a copy shares the names with what was before: a million new ones would be freed at once, with the lock held
+    children = {**known, **different}
+    for name in removed:
+        del children[name]
+    return previous.followed_by(children, mtime_ns, added=added, removed=removed)
 
 
 def _file(info: ObjectInfo, before: Node | None, floor_ns: int) -> File:
@@ -369,6 +397,21 @@ def files(tree: Tree) -> dict[str, ObjectInfo]:
     return found
 
 
+def files_below(node: Node) -> Iterator[ObjectInfo]:
+    """Yield the objects of all the files in and below ``node``, or of the file that it is.
+
+    >>> [info.key for info in files_below(build([ObjectInfo("m/1/a", 7, "v", 5)]).root)]
+    ['m/1/a']
+    """
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, File):
+            yield each.info
+        else:
+            waiting.extend(each.children.values())
+
+
 def _count(node: Node | None) -> tuple[int, int]:
     """Return the number of files and the sum of their sizes in bytes."""
     if not isinstance(node, Directory):
@@ -383,17 +426,3 @@ def _count(node: Node | None) -> tuple[int, int]:
             else:
                 waiting.append(child)
     return files, total_bytes
-
-
-def _in_cookie_order(children: Mapping[str, Node]) -> list[Entry]:
-    hashed = sorted((_name_hash(name), name) for name in children)
-    entries: list[Entry] = []
-    last = 0
-    for cookie, name in hashed:
-        last = max(cookie, last + 1)  # two names with one 61-bit hash: the later one moves up
-        entries.append(Entry(last, name, children[name]))
-    return entries
-
-
-def _name_hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 3

@@ -5,6 +5,7 @@ it unloads *all* models and answers its index with an error (measured). So for s
 is answered from the tree that had it. Whoever reads the root anew does not find it, and unloads that model alone.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from modelfs.tree import Node, Tree
@@ -26,11 +27,16 @@ class Withdrawn:
     def __init__(self) -> None:
         self._gone: dict[str, Gone] = {}
 
-    def note(self, old: Tree, new: Tree, now_s: float) -> None:
-        """Take note that ``new`` is shown in place of ``old``."""
+    def note(self, names: Iterable[str], *, old: Tree, new: Tree, now_s: float) -> None:
+        """Take note that ``new`` is shown in place of ``old``, of whose root ``names`` differ."""
         shown = new.root.children
-        kept = {name: gone for name, gone in self._gone.items() if name not in shown and self._is_fresh(gone, now_s)}
-        self._gone = kept | {name: Gone(node, now_s) for name, node in old.root.children.items() if name not in shown}
+        self._gone = {
+            name: gone for name, gone in self._gone.items() if name not in shown and self._is_fresh(gone, now_s)
+        }
+        for name in names:
+            node = old.root.children.get(name)
+            if node is not None and name not in shown:
+                self._gone[name] = Gone(node, now_s)
 
     def find(self, name: str, now_s: float) -> Gone | None:
         """Return what stood under ``name`` until a moment ago."""

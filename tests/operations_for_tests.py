@@ -6,7 +6,7 @@ that takes so many entries and then says that it is full, as the kernel's buffer
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +25,7 @@ from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 NO_CONTEXT = cast("RequestContext", None)
 """No handler of ours looks at who asks."""
@@ -121,6 +122,17 @@ def fetching_from(store: MemoryStore) -> Fetch:
     return fetch
 
 
+def counting(cache: BlockCache) -> Callable[[Iterable[ObjectInfo]], Awaitable[int]]:
+    """Return what counts the bytes of files that ``cache`` holds."""
+
+    async def count(files: Iterable[ObjectInfo]) -> int:
+        held = cache.held_bytes()
+        await trio.lowlevel.checkpoint()
+        return sum(held.get((info.key, info.version), 0) for info in files)
+
+    return count
+
+
 def assemble(
     store: MemoryStore,
     nursery: trio.Nursery,
@@ -131,8 +143,12 @@ def assemble(
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
     look_s: float | None = None,
+    url: str | None = None,
 ) -> Mounted:
-    """Put the parts together as the worker does. ``foreseen_bytes`` and ``look_s`` None do without those parts."""
+    """Put the parts together as the worker does.
+
+    ``foreseen_bytes`` and ``look_s`` None do without those parts; ``url`` None tells no extended attributes.
+    """
     view = View(
         store,
         policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
@@ -153,6 +169,7 @@ def assemble(
         foresight=None
         if foreseen_bytes is None
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
+        xattrs=None if url is None else Xattrs(view, url=url, count_cached=counting(cache)),
     )
     if look_s is not None:
         operations.looks = Looks(view, wait_s=look_s, nursery=nursery, tell=operations.invalidate)

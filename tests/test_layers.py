@@ -13,8 +13,20 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
+    (
+        "errors",
+        "blocks",
+        "answers",
+        "cookies",
+        "pace",
+        "priority",
+        "given",
+        "pbtxt",
+        "findings",
+        "buffers",
+        "unpinned_times",
+    ),
+    ("location", "tree", "gate", "spans", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
     ("model_config", "withdrawn"),
     ("model_files", "wholeness"),
     ("lint",),
@@ -46,10 +58,11 @@ ROWS = (
     ("engines",),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts"),
-    ("extents",),
+    ("connections", "memory_limit", "remembered", "texts", "sharing", "collector"),
+    ("extents", "splitting"),
+    ("listings", "showing"),
     ("cache", "view"),
-    ("inodes", "push", "foresight", "looks", "invalidations"),
+    ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
     ("streamer",),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
@@ -58,7 +71,7 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
-    ("check", "several", "bench", "sealing", "refreshing"),
+    ("check", "several", "bench", "sealing", "refreshing", "held_back"),
     ("show", "cli_options"),
     ("cli_bench", "cli_publish"),
     ("cli",),

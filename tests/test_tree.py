@@ -226,7 +226,7 @@ def test_a_model_that_is_grafted_makes_the_tree_that_building_all_makes(
     own = [info for info in listing if info.key.startswith(f"{model}/")]
     rest = [info for info in others if not info.key.startswith(f"{model}/")]
     expected = build([*rest, *own], previous=previous, show_hidden=show_hidden)
-    found = graft(previous, model, own, show_hidden=show_hidden)
+    found = graft(previous, {model: own}, show_hidden=show_hidden)
     assert content(found) == content(expected)
     assert times_of(found) == times_of(expected)
     assert sorted(found.omissions) == sorted(expected.omissions)
@@ -374,7 +374,7 @@ def test_paging_while_the_tree_is_swapped_neither_repeats_nor_loses_a_child_that
 
 
 def test_two_names_of_one_hash_have_two_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelfs.tree._name_hash", lambda _name: 0)
+    monkeypatch.setattr("modelfs.cookies.name_hash", lambda _name: 0)
     entries = list(build([obj("a"), obj("b"), obj("c")]).root.entries())
     assert [(entry.cookie, entry.name) for entry in entries] == [(1, "a"), (2, "b"), (3, "c")]
 

@@ -26,7 +26,7 @@ def tree_of(*keys: str) -> Tree:
 def test_a_name_is_found_for_ten_seconds_after_it_went() -> None:
     gone = Withdrawn()
     old = tree_of("m/1/x", "n/1/x")
-    gone.note(old, tree_of("n/1/x"), 100.0)
+    gone.note("m", old=old, new=tree_of("n/1/x"), now_s=100.0)
     found = gone.find("m", 100.0 + ANSWERED_S - 0.1)
     assert found is not None
     assert found.node is old.root.children["m"]
@@ -39,14 +39,14 @@ def test_a_name_is_found_for_ten_seconds_after_it_went() -> None:
 def test_a_name_that_comes_back_or_went_long_ago_is_kept_no_longer() -> None:
     gone = Withdrawn()
     both, one, none = tree_of("m/1/x", "n/1/x"), tree_of("n/1/x"), tree_of()
-    gone.note(both, one, 100.0)
-    gone.note(one, none, 105.0)
+    gone.note("m", old=both, new=one, now_s=100.0)
+    gone.note("n", old=one, new=none, now_s=105.0)
     assert gone.find("m", 105.0)
     assert gone.find("n", 105.0)
-    gone.note(none, one, 106.0)
+    gone.note("n", old=none, new=one, now_s=106.0)
     assert gone.find("m", 106.0)
     assert gone.find("n", 106.0) is None
-    gone.note(one, both, 200.0)
+    gone.note("m", old=one, new=both, now_s=200.0)
     assert gone._gone == {}
 
 

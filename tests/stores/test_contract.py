@@ -9,7 +9,8 @@ from stores.venues import Place, Venue
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ObjectNotFoundError, VersionGoneError
-from modelfs.store import Store
+from modelfs.spans import Cut, order
+from modelfs.store import Levelled, Splittable, Store
 
 ODD_NAMES = [
     "a b",
@@ -71,6 +72,57 @@ def test_listing_tells_key_size_version_and_time(venue: Venue) -> None:
         assert info.key == key
         assert info.version
         assert 10**18 < info.mtime_ns < 10**19  # nanoseconds, of this century
+
+
+def span_keys(store: Splittable, begin: Cut | None, end: Cut | None) -> list[str]:
+    """Return the keys of a span, in the order in which they are told."""
+    found: list[str] = []
+    token: str | None = None
+    for _ in range(100):
+        page = store.list_span_page(token, begin, end)
+        found += [info.key for info in page.objects]
+        token = page.next_token
+        if token is None:
+            return found
+    pytest.fail("the span does not end")
+
+
+def test_spans_are_the_listing_in_order_and_no_key_is_in_two(venue: Venue) -> None:
+    store = venue.store
+    if not isinstance(store, Splittable):
+        pytest.skip("this store begins no listing in its middle")
+    for name in ODD_NAMES:
+        if "\\" not in name:
+            venue.put(f"m/{name}", b"x")
+    keys = sorted(listed(store), key=order)
+    for chosen in ((), (0,), (len(keys) - 2,), (3, 4, 9), range(len(keys) - 1)):
+        cuts = [Cut(keys[index], keys[index + 1]) for index in chosen]
+        spans = list(zip([None, *cuts], [*cuts, None], strict=True))
+        assert [key for begin, end in spans for key in span_keys(store, begin, end)] == keys
+    cut = Cut("m/a b", "m/a%20b")
+    for name in ("a!", "a b!", "a%20a", "a%20b+"):  # each somewhere around the cut
+        venue.put(f"m/{name}", b"x")
+    parts = [span_keys(store, None, cut), span_keys(store, cut, None)]
+    assert [key for part in parts for key in part] == sorted(listed(store), key=order)
+
+
+def test_a_level_is_the_objects_in_a_folder_and_the_folders_in_it(venue: Venue) -> None:
+    store = venue.store
+    if not isinstance(store, Levelled):
+        pytest.skip("this store lists no level")
+    for key in ("top", "m/config.pbtxt", "m/1/a", "m/1/b/c", "m/2/a", "n n+%/1/a", "m-2/1/a"):
+        venue.put(key, b"x")
+    for folder, objects, folders in (
+        ("", {"top"}, {"m/", "n n+%/", "m-2/"}),
+        ("m/", {"m/config.pbtxt"}, {"m/1/", "m/2/"}),
+        ("m/1/", {"m/1/a"}, {"m/1/b/"}),
+        ("n n+%/", set(), {"n n+%/1/"}),
+        ("absent/", set(), set()),
+    ):
+        page = store.list_level_page(None, folder)
+        assert page.next_token is None
+        assert {info.key for info in page.objects} == objects
+        assert sorted(page.folders) == sorted(folders)
 
 
 def test_listing_of_more_than_a_page_is_complete(listed_venue: Venue) -> None:
