@@ -17,8 +17,9 @@ from itertools import chain
 import trio
 
 from modelfs.errors import ModelfsError
+from modelfs.names import is_model_name
 from modelfs.restraint import Restraint
-from modelfs.tree import Difference, File, is_model_name
+from modelfs.tree import Difference, File
 from modelfs.view import Round, View, paths_of
 from modelfs.visits import Visits
 

@@ -21,6 +21,7 @@ ROWS = (
         "pace",
         "priority",
         "given",
+        "names",
         "pbtxt",
         "findings",
         "buffers",
@@ -29,7 +30,7 @@ ROWS = (
     ("location", "tree", "gate", "spans", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
     ("model_config", "withdrawn"),
     ("model_files", "wholeness"),
-    ("lint",),
+    ("lint", "groups"),
     ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
