@@ -5,13 +5,32 @@ Law: pure. A key is shown at its own path, except (each has a test, docs/semanti
 - a key with an empty segment, `.`, `..`, a NUL, a name over 255 bytes, more than 255 folders, or text that is not
   UTF-8 cannot be a path, and is not shown;
 - names that begin with ".", `__pycache__` and `*_$folder$` placeholders are not shown (`show_hidden`), but the
-  folder that such an object lies in exists.
+  folder that such an object lies in exists;
+- in a model, folders that Triton takes for a version although they are none: `3.bak`, `01`, numbers of 19 digits.
 """
+
+import re
 
 NAME_BYTES_MAX = 255  # NAME_MAX of Linux
 DEPTH_MAX = 255  # Azure allows 254 segments; bounds how deep the tree is
 
 PLACEHOLDER_SUFFIX = "_$folder$"  # what Hadoop's S3 connectors leave for a folder
+
+
+_TAKEN_FOR_A_NUMBER = re.compile(r"\s*[+-]?[0-9]")  # what Triton's std::stoll reads of a name, whatever follows
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def is_misread(name: str) -> bool:
+    """Tell whether Triton takes a folder of this name in a model for a version, and it is none.
+
+    It loads `3.bak` as version 3, which then is not there, and a Python model waits for that for ever; a number of 20
+    digits ends the server (measured). 0 is a version to it.
+
+    >>> [is_misread(name) for name in ("3", "3.bak", "01", "9" * 18, "9" * 19, "+5", "0", "v2", "assets")]
+    [False, True, True, False, True, True, False, False, False]
+    """
+    return _TAKEN_FOR_A_NUMBER.match(name) is not None and _VERSION.fullmatch(name) is None
 
 
 def why_no_path(names: list[str]) -> str:

@@ -22,7 +22,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.gate import Models, Objects, by_model
 from modelfs.groups import Group, Versions, by_version, differ, group_of, is_key_hidden, look_alike, names_of, visible
 from modelfs.manifest import MANIFEST_NAME
-from modelfs.version_policy import CONFIG_NAME
+from modelfs.version_policy import CONFIG_NAME, CONFIGS_FOLDER
 from modelfs.wholeness import (
     INDEX_SUFFIX,
     is_known_without_config,
@@ -34,7 +34,6 @@ PLAIN_SETTLINGS = 10
 """How many settling times what has no config waits: it may be a model that begins with its labels or weights, which
 Triton could not load, or files that a model elsewhere reads. Names do not tell."""
 
-_CONFIGS_FOLDER = "configs"  # where Triton looks with --model-config-name
 
 Texts = Mapping[str, bytes | None]
 """By key. None could not be read; what is not there is too large, and then asks for nothing."""
@@ -312,7 +311,7 @@ class Settling:
         config = self._config_of(model)
         if config is None:
             own = self._versions[model].get("", {})
-            has_others = any(key.startswith(f"{model}/{_CONFIGS_FOLDER}/") for key in own)
+            has_others = any(key.startswith(f"{model}/{CONFIGS_FOLDER}/") for key in own)
             return "" if has_others else why_not_whole(names, None)
         if config.key not in texts:
             return ""

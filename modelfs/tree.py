@@ -7,6 +7,10 @@ trees costs what changed.
 Names are ``names``'s: a key is shown at its own path, unless it can be none or is hidden. A key that ends in "/" is a
 folder marker: the folder exists, also when it is empty. Of a key `a` beside `a/b`, the folder wins.
 
+What Triton would take for a version although it is none is not shown in a model (R18), and a model is a folder of the
+root that has a config.pbtxt (or `configs/`), or a version with a file that Triton loads without one. So the folders of
+a bucket that is mounted above its repository, whose models may be named `3d-unet`, are all there.
+
 Times are Triton's input: it reloads a model when the greatest mtime or ctime below its folder *grows*. So a file
 keeps the time with which its version was first seen; a replaced file is strictly newer than everything its model (the
 root's child) ever showed; a folder's time is the maximum of its subtree, never shrinks while mounted, and moves to a
@@ -20,7 +24,9 @@ from typing import NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
 from modelfs.cookies import Cookies
-from modelfs.names import visible_depth, why_no_path
+from modelfs.names import is_misread, visible_depth, why_no_path
+from modelfs.version_policy import CONFIG_NAME, CONFIGS_FOLDER, is_version
+from modelfs.wholeness import WITHOUT_CONFIG
 
 TICK_NS = 1_000_000
 """The smallest step of a time that every reader sees: Python's float seconds resolve 0.2 us, `find -printf` more."""
@@ -159,6 +165,8 @@ def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden:
     growing = _Growing()
     for info in objects:
         growing.add(info, show_hidden=show_hidden)
+    if not show_hidden:
+        growing.hide_misread()
     first = previous is EMPTY
     root = _freeze(growing.root, None if first else previous.root)
     files, total_bytes = _count(root)
@@ -182,6 +190,8 @@ def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hi
         before = previous.root.children.get(model)
         if isinstance(before, File):
             growing.keep_file(model, before)
+    if not show_hidden:
+        growing.hide_misread()
     for name, node in previous.root.children.items():
         if name not in models:
             growing.root[name] = node
@@ -226,6 +236,16 @@ class _Folder(dict[str, "ObjectInfo | _Folder | Node"]):
     placeholder_mtime_ns = 0
 
 
+_MISREAD = "Triton would take it for a version; name it 1, 2, 3 …, or move it out of the model"
+
+
+def _is_model(folder: _Folder) -> bool:
+    if isinstance(folder.get(CONFIG_NAME), ObjectInfo) or isinstance(folder.get(CONFIGS_FOLDER), _Folder):
+        return True
+    versions = (child for name, child in folder.items() if is_version(name) and isinstance(child, _Folder))
+    return any(name in version for version in versions for name in WITHOUT_CONFIG)
+
+
 class _Growing:
     """The mutable tree of one ``build``."""
 
@@ -257,6 +277,16 @@ class _Growing:
             folder.placeholder_mtime_ns = max(folder.placeholder_mtime_ns, info.mtime_ns)
         else:
             self._add_file(folder, names[-1], info)
+
+    def hide_misread(self) -> None:
+        """Take the folders out of the models that Triton would take for versions, and note that."""
+        for model, folder in self.root.items():
+            if not isinstance(folder, _Folder):
+                continue
+            misread = [name for name, child in folder.items() if isinstance(child, _Folder) and is_misread(name)]
+            for name in misread if _is_model(folder) else ():
+                del folder[name]
+                self.omissions.append(Omission(f"{model}/{name}/", _MISREAD))
 
     def keep_file(self, name: str, file: File) -> None:
         """Put a file of the tree before into the root, unless a folder has its name now."""
