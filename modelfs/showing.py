@@ -99,15 +99,16 @@ class Showing:
         return self.gate.listed.get(model, {}).values()
 
     def _concerned(self) -> set[str] | None:
-        """Return the models of which something else may be shown than before; None where that concerns the root."""
+        """Return the models of which something else may be shown than before; None for all."""
         if self._built is None:
             return None
         listed, built = self.gate.listed, self._built
         waiting = self._settling.waiting if self._settling is not None else ()
         models = {*self._were_waiting, *waiting, *(model for model in built if model not in listed)}
         models |= {model for model, objects in listed.items() if objects is not built.get(model)}
-        files = listed.get("", {})
-        return None if "" in models or any(model in files for model in models) else models
+        if any(model in listed.get("", {}) for model in models):
+            models.add("")  # a folder hides a file of its name, or does no longer
+        return models
 
 
 class _Remarks:
