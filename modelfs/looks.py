@@ -17,8 +17,9 @@ from itertools import chain
 import trio
 
 from modelfs.errors import ModelfsError
+from modelfs.names import is_model_name
 from modelfs.restraint import Restraint
-from modelfs.tree import Difference, Directory, File, is_model_name
+from modelfs.tree import Difference, Directory, File
 from modelfs.view import Round, View, paths_of
 from modelfs.visits import Visits
 
@@ -71,7 +72,7 @@ class Looks:
     async def before_lookup(self, name: str, thread: int) -> None:
         """Have ``name`` looked for in the store before a lookup of it in the root is answered, where that is due."""
         asked_s = trio.current_time()
-        known = self._view.tree.root.children.get(name)
+        known = self._view.find(name)
         is_polling = self.visits.is_polling(thread, asked_s) and known is not None  # a poll asks for what there is
         if is_polling or isinstance(known, File) or not self._wait_s or not is_model_name(name):
             return

@@ -141,8 +141,9 @@ class Operations(pyfuse3.Operations):
             await self.looks.before_lookup(child, _thread(ctx))
         else:
             await self._before_use(parent, ctx)
-        directory = self._directory(parent)
-        node = directory.children.get(child)
+        node = self._directory(parent).children.get(child)
+        if node is None and parent.number == ROOT_INODE:
+            node = self._withdrawn(child, ctx)
         if node is None:
             raise ObjectNotFoundError(f"{child!r} is not in {parent.path!r}")
         inode = self.inodes.look_up(_join(parent.path, child), node)
@@ -211,7 +212,7 @@ class Operations(pyfuse3.Operations):
         known = self._inode(inode)
         if known.file is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
-        shown = self.view.tree.find(known.path)
+        shown = self.view.find(known.path)
         if not (isinstance(shown, File) and shown.info.version == known.version):
             raise VersionGoneError(f"{known.path!r}: this version is no longer shown")
         self._note_opening(known)
@@ -337,6 +338,13 @@ class Operations(pyfuse3.Operations):
         if self.looks is not None and folder.path:
             await self.looks.before_use(folder.path)
 
+    def _withdrawn(self, name: str, ctx: RequestContext | None) -> Node | None:
+        """Return what was withdrawn from the root a moment ago, to a thread that may have read the name before."""
+        gone = self.view.withdrawn(name)
+        if gone is None or self.looks is None or not self.looks.visits.has_read_before(_thread(ctx), gone.when_s):
+            return None
+        return gone.node
+
     def _note_request(self, ctx: RequestContext | None) -> None:
         if self.looks is not None:
             self.looks.visits.note_request(_thread(ctx), trio.current_time())
@@ -354,7 +362,7 @@ class Operations(pyfuse3.Operations):
     def _directory(self, inode: Inode) -> Directory:
         if inode.file is not None:
             raise pyfuse3.FUSEError(errno.ENOTDIR)
-        node = self.view.tree.find(inode.path)
+        node = self.view.find(inode.path)
         if not isinstance(node, Directory):
             raise ObjectNotFoundError(f"{inode.path!r} is no longer a folder")
         return node

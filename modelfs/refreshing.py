@@ -9,7 +9,7 @@ from typing import Any
 
 from modelfs import mounts, runtime
 from modelfs.errors import ModelfsError, UsageError
-from modelfs.tree import is_model_name
+from modelfs.names import is_model_name
 
 _LOOK_S = 0.1
 

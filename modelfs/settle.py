@@ -20,39 +20,24 @@ from typing import NamedTuple
 from modelfs import manifest
 from modelfs.blocks import ObjectInfo
 from modelfs.gate import Models, Objects, by_model
+from modelfs.groups import Group, Versions, by_version, differ, group_of, is_key_hidden, look_alike, names_of, visible
 from modelfs.manifest import MANIFEST_NAME
-from modelfs.tree import PLACEHOLDER_SUFFIX, is_hidden
 from modelfs.version_policy import CONFIG_NAME
 from modelfs.wholeness import (
     INDEX_SUFFIX,
     is_known_without_config,
     why_not_whole,
     why_shard_missing,
-    with_folders,
 )
 
 PLAIN_SETTLINGS = 10
 """How many settling times what has no config waits: it may be a model that begins with its labels or weights, which
 Triton could not load, or files that a model elsewhere reads. Names do not tell."""
 
-_VERSION_DIGITS_MAX = 18
 _CONFIGS_FOLDER = "configs"  # where Triton looks with --model-config-name
 
-_Versions = dict[str, dict[str, ObjectInfo]]  # the objects of a model by version and key
 Texts = Mapping[str, bytes | None]
 """By key. None could not be read; what is not there is too large, and then asks for nothing."""
-
-
-class Group(NamedTuple):
-    """What is shown together. ``version`` is "" for the model's own entries."""
-
-    model: str
-    version: str
-
-    @property
-    def folder(self) -> str:
-        """The path of its folder."""
-        return f"{self.model}/{self.version}" if self.version else self.model
 
 
 class Moment(NamedTuple):
@@ -84,20 +69,6 @@ class _Waiting:
     is_plain: bool | None = None  # known once, at the first listing
 
 
-def group_of(key: str) -> Group | None:
-    """Return the group of a key; None for a file in the root and for what is hidden there, which belong to no model.
-
-    >>> group_of("m/1/model.onnx"), group_of("m/config.pbtxt"), group_of("readme"), group_of(".git/config")
-    (Group(model='m', version='1'), Group(model='m', version=''), None, None)
-    """
-    names = key.split("/", 2)
-    if len(names) < 2 or is_hidden(names[0]):  # noqa: PLR2004  a model and something in it
-        return None
-    second = names[1]
-    is_version = len(names) > 2 and second.isdecimal() and second.isascii() and len(second) <= _VERSION_DIGITS_MAX  # noqa: PLR2004  as above
-    return Group(names[0], second if is_version else "")
-
-
 class Settling:
     """Decides, listing after listing. ``known`` is what was shown before this process began, in no order."""
 
@@ -105,7 +76,7 @@ class Settling:
         self._settle_s = settle_s
         self._known = by_model(known)
         self._listed: Models | None = None
-        self._versions: dict[str, _Versions] = {}  # of the models in which something waits
+        self._versions: dict[str, Versions] = {}  # of the models in which something waits
         self._waiting: dict[str, dict[str, _Waiting]] = {}  # by model and version; no model has none
 
     @property
@@ -208,10 +179,10 @@ class Settling:
 
     def _begin(self, model: str, objects: Objects, moment: Moment) -> None:
         """Take a model of the first listing: what is old or was shown before is settled, all else changed just now."""
-        known = _versions(self._known.pop(model, {}))
+        known = by_version(self._known.pop(model, {}))
         settled_ns = moment.wall_ns - int(self._settle_s * 1e9)
-        for version, members in _versions(objects).items():
-            if any(_visible(members)) and _look_alike(members, known.get(version, {})):
+        for version, members in by_version(objects).items():
+            if any(visible(members)) and look_alike(members, known.get(version, {})):
                 continue
             is_old = all(info.mtime_ns <= settled_ns for info in members.values())
             waiting = _Waiting({}, -math.inf if is_old else moment.ended_s)
@@ -219,14 +190,14 @@ class Settling:
 
     def _note_changes(self, model: str, before: Objects, objects: Objects, moment: Moment) -> None:
         """Have every group of ``model`` wait in which something was added, replaced or removed."""
-        changed = {key for key, info in objects.items() if _differ(before.get(key), info)}
+        changed = {key for key, info in objects.items() if differ(before.get(key), info)}
         changed |= {key for key in before if key not in objects}
         touched: dict[str, bool] = {}  # by version, with whether anything visible was
         for key in changed:
             group = group_of(key)
             if group is not None:
-                touched[group.version] = touched.get(group.version, False) or not _is_hidden(key)
-        shown = _versions(before) if touched else {}
+                touched[group.version] = touched.get(group.version, False) or not is_key_hidden(key)
+        shown = by_version(before) if touched else {}
         for version, is_visible in touched.items():
             waiting = self._waiting.get(model, {}).get(version)
             if waiting is not None:
@@ -238,7 +209,7 @@ class Settling:
 
     def _look_at(self, model: str, moment: Moment) -> list[ObjectInfo]:
         """See what of ``model`` is listed now and still waits, and return the objects whose text is wanted for it."""
-        self._versions[model] = _versions((self._listed or {}).get(model, {}))
+        self._versions[model] = by_version((self._listed or {}).get(model, {}))
         for version, waiting in list(self._waiting.get(model, {}).items()):
             waiting.now = self._versions[model].get(version, {})
             waiting.unchanged_s = moment.began_s - waiting.changed_s
@@ -250,7 +221,7 @@ class Settling:
         """Tell whether the group is as it is shown again, or has vanished."""
         if not waiting.now:
             return bool(group.version) or not self._versions.get(group.model)
-        return bool(waiting.before) and _look_alike(waiting.before, waiting.now)
+        return bool(waiting.before) and look_alike(waiting.before, waiting.now)
 
     # texts
 
@@ -273,7 +244,7 @@ class Settling:
         if waiting.changed_s != -math.inf:
             return False
         if waiting.is_plain is None:
-            waiting.is_plain = is_known_without_config(_names(group, waiting.now))
+            waiting.is_plain = is_known_without_config(names_of(group, waiting.now))
         return waiting.is_plain
 
     def _shows_version(self, model: str) -> bool:
@@ -332,7 +303,7 @@ class Settling:
         is_plain = self._is_plain(group, waiting)
         if is_plain and not indexes:
             return ""
-        names = _names(group, waiting.now)
+        names = names_of(group, waiting.now)
         reason = "" if is_plain else self._why_not_by_config(group.model, names, texts)
         if self._config_of(group.model) is None and self._is_settled(waiting, PLAIN_SETTLINGS):
             reason = ""  # perhaps no model at all, and never one that waits for its last file
@@ -368,52 +339,9 @@ class Settling:
             own = groups[""]
             own.is_settling = not self._is_settled(own, PLAIN_SETTLINGS)
             return "it has neither a config nor a version yet" if own.is_settling else ""
-        reason = self._why_not_by_config(model, _names(Group(model, latest), shown[latest]), texts)
+        reason = self._why_not_by_config(model, names_of(Group(model, latest), shown[latest]), texts)
         return f"of its version {latest} {reason}" if reason else ""
-
-
-def _versions(objects: Objects) -> _Versions:
-    """Return the objects of one model by their group's version; "" is the model's own."""
-    found: _Versions = {}
-    for key, info in objects.items():
-        group = group_of(key)
-        if group is not None:
-            found.setdefault(group.version, {})[key] = info
-    return found
-
-
-def _visible(members: Objects) -> Iterator[str]:
-    """Yield the files of a group that a reader could see."""
-    return (key for key in members if key[-1] != "/" and not _is_hidden(key))
-
-
-def _look_alike(one: Objects, other: Objects) -> bool:
-    """Tell whether a reader would see the same of two states of a group: the same files, by size and version.
-
-    By loops: operations on whole sets of a million keys would hold the interpreter's lock for long.
-    """
-    files = 0
-    for files, key in enumerate(_visible(one), start=1):  # noqa: B007  how many there were is asked below
-        if _differ(other.get(key), one[key]):
-            return False
-    return files == sum(1 for _ in _visible(other))
-
-
-def _names(group: Group, members: Objects) -> set[str]:
-    start = len(group.folder) + 1
-    return with_folders({key[start:].rstrip("/") for key in members if not _is_hidden(key)})
 
 
 def _indexes(group: Group, waiting: _Waiting) -> list[ObjectInfo]:
     return [info for key, info in waiting.now.items() if group.version and key.endswith(INDEX_SUFFIX)]
-
-
-def _is_hidden(key: str) -> bool:
-    """Tell whether a name in ``key`` is hidden. Most hold none of these, which is a quarter of the time to find out."""
-    may_be = "/." in key or key[0] == "." or "__pycache__" in key or PLACEHOLDER_SUFFIX in key
-    return may_be and any(is_hidden(name) for name in key.split("/"))
-
-
-def _differ(before: ObjectInfo | None, info: ObjectInfo) -> bool:
-    """Tell whether a key is new or has another version. A new date alone is none (R10)."""
-    return before is not info and (before is None or before[1:3] != info[1:3])

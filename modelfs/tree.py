@@ -4,14 +4,8 @@ Law: pure; no I/O, no clock. A tree is made from one complete listing and, for i
 the order of the listing does not matter. Unchanged directories are shared between trees, so the difference of two
 trees costs what changed.
 
-Names. A key is shown at its own path, except (each has a test, docs/semantics.md has the table):
-
-- a key that ends in "/" is a folder marker: the folder exists, also when it is empty;
-- of a key `a` beside `a/b`, the folder wins;
-- a key with an empty segment, `.`, `..`, a NUL, a name over 255 bytes, more than 255 folders, or text that is not
-  UTF-8 cannot be a path, and is not shown;
-- names that begin with ".", `__pycache__` and `*_$folder$` placeholders are not shown (`show_hidden`), but the
-  folder that such an object lies in exists.
+Names are ``names``'s: a key is shown at its own path, unless it can be none or is hidden. A key that ends in "/" is a
+folder marker: the folder exists, also when it is empty. Of a key `a` beside `a/b`, the folder wins.
 
 Times are Triton's input: it reloads a model when the greatest mtime or ctime below its folder *grows*. So a file
 keeps the time with which its version was first seen; a replaced file is strictly newer than everything its model (the
@@ -26,6 +20,7 @@ from typing import NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
 from modelfs.cookies import Cookies
+from modelfs.names import visible_depth, why_no_path
 
 TICK_NS = 1_000_000
 """The smallest step of a time that every reader sees: Python's float seconds resolve 0.2 us, `find -printf` more."""
@@ -35,15 +30,11 @@ ARCHIVE_TICK_NS = 1_000_000_000
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
-NAME_BYTES_MAX = 255  # NAME_MAX of Linux
-DEPTH_MAX = 255  # Azure allows 254 segments; bounds the recursion below
 
 ORDERED_LATER = 2000
 """Entries of a folder whose order is made when it is first listed, which takes 3 ms: most folders never are."""
 
 _FEW = 500  # names, of which each costs a move of all behind it in the order of a folder
-
-PLACEHOLDER_SUFFIX = "_$folder$"  # what Hadoop's S3 connectors leave for a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +122,20 @@ class Tree:
 
     def find(self, path: str) -> Node | None:
         """Return the node at ``path`` ("" is the root, "a/b" a child of a child), or None."""
-        node: Node = self.root
-        for name in path.split("/") if path else ():
-            if not isinstance(node, Directory):
-                return None
-            child = node.children.get(name)
-            if child is None:
-                return None
-            node = child
-        return node
+        return find_below(self.root, path)
 
 
 EMPTY = Tree(Directory({}, 0))
+
+
+def find_below(node: Node, path: str) -> Node | None:
+    """Return the node at ``path`` below ``node``, which is "" itself, or None."""
+    for name in path.split("/") if path else ():
+        child = node.children.get(name) if isinstance(node, Directory) else None
+        if child is None:
+            return None
+        node = child
+    return node
 
 
 class Difference(NamedTuple):
@@ -254,11 +247,11 @@ class _Growing:
         is_marker = names[-1] == ""
         if is_marker:
             names.pop()
-        reason = _why_no_path(names)
+        reason = why_no_path(names)
         if reason:
             self.omissions.append(Omission(info.key, reason))
             return
-        visible = len(names) if show_hidden else _visible_depth(names)
+        visible = len(names) if show_hidden else visible_depth(names)
         folders = names[: visible if is_marker or visible < len(names) else -1]
         folder = self.root
         for name in folders:
@@ -296,50 +289,6 @@ class _Growing:
     def _note_shadowed(self, info: ObjectInfo) -> None:
         if info.size:  # an empty one is a console's way of making a folder
             self.omissions.append(Omission(info.key, "a folder of the same name is shown instead"))
-
-
-def _why_no_path(names: list[str]) -> str:
-    """Return why these segments cannot be a path, or "" when they can."""
-    if len(names) > DEPTH_MAX:
-        return f"it lies more than {DEPTH_MAX} folders deep"
-    for name in names:
-        if name in {"", ".", ".."}:
-            return f"it holds the segment {name!r}"
-        if "\0" in name:
-            return "it holds a NUL"
-        try:
-            too_long = len(name.encode()) > NAME_BYTES_MAX
-        except UnicodeEncodeError:
-            return "it is not UTF-8"
-        if too_long:
-            return f"it holds a name of over {NAME_BYTES_MAX} bytes"
-    return ""
-
-
-def is_hidden(name: str) -> bool:
-    """Tell whether a name is hidden by rule.
-
-    >>> [is_hidden(name) for name in (".git", "__pycache__", "1_$folder$", "model.onnx")]
-    [True, True, True, False]
-    """
-    return name.startswith(".") or name == "__pycache__" or name.endswith(PLACEHOLDER_SUFFIX)
-
-
-def is_model_name(name: str) -> bool:
-    """Tell whether a folder of the root can have this name, and is shown.
-
-    >>> [is_model_name(name) for name in ("resnet", ".git", "", "x" * 256, "a/b")]
-    [True, False, False, False, False]
-    """
-    return not is_hidden(name) and "/" not in name and not _why_no_path([name])
-
-
-def _visible_depth(names: list[str]) -> int:
-    """Return how many leading segments come before the first hidden one."""
-    for depth, name in enumerate(names):
-        if is_hidden(name):
-            return depth
-    return len(names)
 
 
 def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = None) -> Directory:

@@ -32,7 +32,8 @@ from modelfs.settle import Moment, Pending
 from modelfs.showing import Showing, Shown
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
-from modelfs.tree import Difference, Tree
+from modelfs.tree import Difference, Node, Tree, find_below
+from modelfs.withdrawn import Gone, Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +97,13 @@ class View:
         self.pending: tuple[Pending, ...] = ()
         self._store = store
         self._policy = policy
-        self._limiter = limiter
+        self._workers = trio.CapacityLimiter(2)  # not of ``limiter``, whose threads may all wait for the store
         self._listings = listings or Listings(store, policy=policy, limiter=limiter)
         self._showing = Showing(show_hidden=show_hidden, settle_s=settle_s, memory=memory)  # of whoever has the turn
         self._listings.recall = self._showing.gate.recall
         self._listings.known = lambda model: self._showing.gate.listed.get(model, {}).values()
         self._settles_s: float | None = None
+        self._withdrawn = Withdrawn()
         self._texts = TextReader(store, policy)
         self._asked = trio.Event()
         self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
@@ -121,6 +123,19 @@ class View:
         taken, pages = self._listings_taken, self._pages
         bare = self._showing.bare
         return Health(taken, pages, self._listed_at, self._error, self._failing_since, self._is_shared, bare)
+
+    def withdrawn(self, name: str) -> Gone | None:
+        """Return what stood under ``name`` in the root until a moment ago."""
+        return self._withdrawn.find(name, trio.current_time())
+
+    def find(self, path: str) -> Node | None:
+        """Return what is shown at ``path``, or was until its model was withdrawn a moment ago."""
+        node = self.tree.find(path)
+        if node is None:
+            name, _, below = path.partition("/")
+            gone = self.withdrawn(name)
+            node = find_below(gone.node, below) if gone is not None else None
+        return node
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
@@ -222,6 +237,8 @@ class View:
             self._patience.deadline = min(self._patience.deadline, self._settles_s)
 
     def _swap(self, shown: Shown) -> None:
+        gone = [name for path, names in shown.differences if not path for name in names]
+        self._withdrawn.note(gone, old=self.tree, new=shown.tree, now_s=trio.current_time())
         self.tree, self.pending, self._settles_s = shown.tree, shown.pending, shown.settles_s
 
     @property
@@ -230,7 +247,7 @@ class View:
         return self._settles_s
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        return await trio.to_thread.run_sync(work, limiter=self._workers)
 
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed.

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from modelfs.blocks import ObjectInfo
-from modelfs.settle import Pending, group_of
+from modelfs.groups import group_of
+from modelfs.settle import Pending
 from modelfs.tree import Directory, File, Node, files_below
 from modelfs.view import View
 

@@ -10,7 +10,7 @@ from modelfs import looks as module
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError, StoreUnavailableError
 from modelfs.looks import Looks
-from modelfs.tree import Difference, build
+from modelfs.tree import Difference, Node, build
 from modelfs.view import Round
 
 WAIT_S = 0.5
@@ -28,6 +28,9 @@ class FakeView:
         self.differences: list[Difference] = []
         self.listed: list[tuple[str, float]] = []  # and when that began
         self.ended = 0
+
+    def find(self, path: str) -> Node | None:
+        return self.tree.find(path)
 
     async def refresh_model(self, model: str) -> list[Difference]:
         self.listed.append((model, trio.current_time()))

@@ -10,7 +10,8 @@ from reference.model import FOLDER, is_hidden, is_impossible, paths_of
 from reference.times import changed_paths, check_times, content, is_below, walk
 
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import DEPTH_MAX, EMPTY, TICK_NS, Directory, File, Tree, build, differences, graft
+from modelfs.names import DEPTH_MAX
+from modelfs.tree import EMPTY, TICK_NS, Directory, File, Tree, build, differences, graft
 
 PROPERTY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 

@@ -121,6 +121,40 @@ def test_r22_sixty_polls_cost_the_store_nothing(store: FaultServer, url: str, tm
         assert len(store.requests()) <= 20
 
 
+STATS = """
+import os, sys, time
+root = sys.argv[1]
+while os.path.exists(sys.argv[2]):
+    names = os.listdir(root)
+    time.sleep(0.5)
+    for name in names:
+        os.stat(os.path.join(root, name))
+"""
+"""Reads the root, takes its time, and stats what it found, for as long as a file is there."""
+
+
+def test_a_poll_never_fails_on_a_name_that_it_has_just_read(store: FaultServer, url: str, tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(20)]
+    _put(store, *(f"{name}/1/x" for name in names))
+    goes_on = tmp_path / "goes-on"
+    goes_on.touch()
+    with mounted(url, tmp_path, "--refresh", "1") as mount:
+        polling = subprocess.Popen(
+            [sys.executable, "-c", STATS, mount.path, goes_on], stderr=subprocess.PIPE, text=True
+        )
+        try:
+            for _ in range(2):
+                for name in names[1:]:
+                    store.delete("models", f"repository/{name}/1/x")
+                wait_until(lambda: os.listdir(mount.path) == names[:1])
+                _put(store, *(f"{name}/1/x" for name in names))
+                wait_until(lambda: len(os.listdir(mount.path)) == len(names))
+        finally:
+            goes_on.unlink()
+            _, complaint = polling.communicate(timeout=PATIENCE_S)
+        assert (polling.returncode, complaint) == (0, "")
+
+
 def test_names_that_are_tried_out_cost_the_store_a_bounded_number_of_listings(
     store: FaultServer, url: str, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ class MountedStore(RuleBasedStateMachine):
         """Begin with a store of some of the first keys, and a mount of it."""
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr("modelfs.operations.pyfuse3.readdir_reply", reply_to_page)
+        self.patch.setattr("modelfs.withdrawn.ANSWERED_S", 0.0)  # the model knows no time
         self.model = Model()
         self.store = ListedStore()
         self.fetches: list[Fetch] = []
