@@ -325,7 +325,8 @@ def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = 
         return previous
     mtime_ns = max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if is_changed or removed else 0)
     # a copy shares the names with what was before: a million new ones would be freed at once, with the lock held
-    children = {**known, **different}
+    children = known.copy() if isinstance(known, dict) else dict(known)  # 17 ms for a million, and 50
+    children.update(different)
     for name in removed:
         del children[name]
     return previous.followed_by(children, mtime_ns, added=added, removed=removed)
