@@ -269,6 +269,23 @@ class Config(BaseModel):
         Option("show_hidden", "", "true or false", "false", parse_switch, is_for_listing=True),
         Field(description="Whether dot files, `__pycache__` and placeholder objects are shown."),
     ] = False
+    list_mode: Annotated[
+        Literal["whole", "on-open"],
+        Option("list", "HOW", "whole or on-open", "whole", parse_lower),
+        Field(
+            description="Whether the repository is listed as a whole, or each model when somebody first looks into it:"
+            " for repositories of millions of files, of which few are used."
+        ),
+    ] = "whole"
+    list_limit: Annotated[
+        int,
+        Option("list_limit", "N", "a whole number of at least 1000", "5000000"),
+        Field(
+            ge=1000,
+            description="The most objects to list as a whole, 550 bytes of memory each. Where there are more, models"
+            " are listed when they are used, as with `--list on-open`.",
+        ),
+    ] = 5_000_000
     share_listings: Annotated[
         bool,
         Option("share_listings", "", "true or false", "true", parse_switch),

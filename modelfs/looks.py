@@ -19,7 +19,7 @@ import trio
 from modelfs.errors import ModelfsError
 from modelfs.names import is_model_name
 from modelfs.restraint import Restraint
-from modelfs.tree import Difference, File
+from modelfs.tree import Difference, Directory, File
 from modelfs.view import Round, View, paths_of
 from modelfs.visits import Visits
 
@@ -40,6 +40,7 @@ class _Look:
     began_s: float
     done: trio.Event = field(default_factory=trio.Event)
     told: trio.Event = field(default_factory=trio.Event)  # the kernel knows all of it
+    failure: ModelfsError | None = None
     round: Round = field(default_factory=lambda: Round(0, ""))
 
 
@@ -90,6 +91,20 @@ class Looks:
         if patience.cancelled_caught:
             self._note(in_time=False)
 
+    async def before_use(self, path: str) -> None:
+        """Have the model that ``path`` lies in listed before it is looked into, where only its name is known.
+
+        Raises what the listing raised, where there is nothing else to show.
+        """
+        name = path.partition("/")[0]
+        if not self._view.note_use(name):
+            return
+        look = self._running.get(name) or self._start(name)
+        await look.done.wait()
+        known = self._view.tree.root.children.get(name)
+        if look.failure is not None and not (isinstance(known, Directory) and known.children):
+            raise type(look.failure)(str(look.failure)) from look.failure
+
     def note_opening(self, path: str) -> None:
         """Take note that a file or folder is opened."""
         self._restraint.note_opening(path.partition("/")[0], trio.current_time())
@@ -137,10 +152,11 @@ class Looks:
             differences = await self._view.refresh_model(name)
             await self._tell([each for each in differences if each.path])
         except ModelfsError as failure:
-            error = str(failure)
+            error, look.failure = str(failure), failure
             log.info("a model cannot be looked at model=%r error=%s", name, failure)
         except Exception:  # the root of a task: a bug in an engine must not end the mount
             error = "an unexpected error, which the log tells"
+            look.failure = ModelfsError(error)
             log.exception("unexpected error in a look")
         finally:
             del self._running[name]

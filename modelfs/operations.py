@@ -140,7 +140,7 @@ class Operations(pyfuse3.Operations):
         if parent.number == ROOT_INODE and self.looks is not None:
             await self.looks.before_lookup(child, _thread(ctx))
         else:
-            self._note_request(ctx)
+            await self._before_use(parent, ctx)
         node = self._directory(parent).children.get(child)
         if node is None and parent.number == ROOT_INODE:
             node = self._withdrawn(child, ctx)
@@ -174,11 +174,12 @@ class Operations(pyfuse3.Operations):
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a folder; the handle is its number."""
         known = self._inode(inode)
-        directory = self._directory(known)
         if inode == ROOT_INODE and self.looks is not None:
-            self.looks.visits.note_reading(_thread(ctx), trio.current_time(), names=len(directory.children))
+            names = len(self._directory(known).children)
+            self.looks.visits.note_reading(_thread(ctx), trio.current_time(), names=names)
         else:
-            self._note_request(ctx)
+            await self._before_use(known, ctx)
+        self._directory(known)
         self._note_opening(known)
         return FileHandleT(inode)
 
@@ -330,6 +331,12 @@ class Operations(pyfuse3.Operations):
             await self._invalidations.forget(folder.number, names)
 
     # inside
+
+    async def _before_use(self, folder: Inode, ctx: RequestContext | None) -> None:
+        """Have a folder below the root listed before it is looked into, where that has not happened yet."""
+        self._note_request(ctx)
+        if self.looks is not None and folder.path:
+            await self.looks.before_use(folder.path)
 
     def _withdrawn(self, name: str, ctx: RequestContext | None) -> Node | None:
         """Return what was withdrawn from the root a moment ago, to a thread that may have read the name before."""

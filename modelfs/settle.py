@@ -73,7 +73,7 @@ class Settling:
 
     def __init__(self, settle_s: float, known: Iterable[ObjectInfo]) -> None:
         self._settle_s = settle_s
-        self._known: Models = by_model(known)
+        self._known = by_model(known)
         self._listed: Models | None = None
         self._versions: dict[str, Versions] = {}  # of the models in which something waits
         self._waiting: dict[str, dict[str, _Waiting]] = {}  # by model and version; no model has none
@@ -101,10 +101,10 @@ class Settling:
         """Tell whether something of ``model`` is not shown as it was listed."""
         return model in self._waiting
 
-    def take(self, listed: Models, moment: Moment) -> list[ObjectInfo]:
+    def take(self, listed: Models, moment: Moment, bare: Collection[str] = ()) -> list[ObjectInfo]:
         """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first.
 
-        A model whose mapping is the one of the listing before has not changed.
+        A model whose mapping is the one of the listing before has not changed. The models ``bare`` were not listed yet.
         """
         before, self._listed = self._listed, listed
         for model in dict.fromkeys((*listed, *(before or ()))):
@@ -113,19 +113,24 @@ class Settling:
                 self._begin(model, objects, moment)
             elif before.get(model) is not objects:
                 self._note_changes(model, before.get(model, {}), objects, moment)
-        self._known = {}
+        self._known = {model: objects for model, objects in self._known.items() if model in bare}
         wanted = [info for model in list(self._waiting) for info in self._look_at(model, moment)]
         return sorted(wanted, key=lambda info: info.size)
 
-    def take_model(self, model: str, objects: Objects, moment: Moment) -> list[ObjectInfo]:
-        """Take what counts of one model that was listed alone; see ``take``. Not for the first listing.
+    def take_model(self, model: str, objects: Objects, moment: Moment, *, is_first: bool = False) -> list[ObjectInfo]:
+        """Take what counts of one model that was listed alone; see ``take``. Not for the first listing of all.
+
+        ``is_first``: of this model it is the first, so that nothing is known of when it changed.
 
         A model is judged by its own listings, so that for this one it is as if all had been listed, and for the others
         as if nothing had.
         """
         before = self._listed or {}
         self._listed = {**before, model: objects}
-        self._note_changes(model, before.get(model, {}), objects, moment)
+        if is_first:
+            self._begin(model, objects, moment)
+        else:
+            self._note_changes(model, before.get(model, {}), objects, moment)
         return sorted(self._look_at(model, moment), key=lambda info: info.size)
 
     def show(self, texts: Texts) -> list[ObjectInfo]:
@@ -173,7 +178,7 @@ class Settling:
 
     def _begin(self, model: str, objects: Objects, moment: Moment) -> None:
         """Take a model of the first listing: what is old or was shown before is settled, all else changed just now."""
-        known = by_version(self._known.get(model, {}))
+        known = by_version(self._known.pop(model, {}))
         settled_ns = moment.wall_ns - int(self._settle_s * 1e9)
         for version, members in by_version(objects).items():
             if any(visible(members)) and look_alike(members, known.get(version, {})):

@@ -7,19 +7,21 @@ Only the models of which something may be shown otherwise than before are built 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import NamedTuple
 
 from modelfs import collector
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
-from modelfs.gate import Gate, Models
+from modelfs.gate import Gate, Models, Objects
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.tree import Difference, Tree
 
 log = logging.getLogger(__name__)
+
+_BARE: Objects = {}
 
 LOGGED = 5  # of what is new of one kind; the count tells the rest
 
@@ -47,30 +49,50 @@ class Showing:
         self._built: Models | None = None  # what was listed then
         self._were_waiting: frozenset[str] = frozenset()  # then, the models of which not all was shown
         self._set_aside = 0  # of the gate's new objects
+        self._names = Gate()  # of folders of which only the name was listed, as markers
+        self._bare: frozenset[str] = frozenset()  # those of which nothing else is known
         self._remarks = _Remarks()
 
-    def take(self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool) -> list[ObjectInfo]:
-        """Take a complete listing, and return the objects whose content decides what of it is shown."""
+    @property
+    def bare(self) -> int:
+        """The number of the folders of the root of which only the name is known."""
+        return len(self._bare)
+
+    def is_bare(self, model: str) -> bool:
+        """Tell whether nothing but its name is known of a folder of the root."""
+        return model in self._bare
+
+    def take(
+        self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool, bare: Collection[str] = ()
+    ) -> list[ObjectInfo]:
+        """Take a complete listing, and return the objects whose content decides what of it is shown.
+
+        Of the folders ``bare`` only the names were listed.
+        """
         if self._shown is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
             self._previous = self._memory.recall()
         if self._settling is None and self._settle_s:
             self._settling = Settling(self._settle_s, trees.files(self._previous).values())
         listed = self.gate.admit(listing, may_withdraw=may_withdraw)
-        return self._settling.take(listed, moment) if self._settling is not None else []
+        markers = (ObjectInfo(f"{name}/", 0, "", 0) for name in bare)
+        names = self._names.admit(markers, may_withdraw=may_withdraw) if bare or self._names.listed else {}
+        self._bare = frozenset(name for name in names if name not in listed)
+        return self._settling.take(listed, moment, self._bare) if self._settling is not None else []
 
     def take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[ObjectInfo] | None:
         """Take a complete listing of one model; see ``take``. None where nothing else can be shown than before."""
         before = self.gate.listed.get(model, {})
         objects = self.gate.admit_model(model, listing)
+        is_first, self._bare = model in self._bare, self._bare - {model}
         if self._settling is None:
             return None if objects is before else []
-        wanted = self._settling.take_model(model, objects, moment)
+        wanted = self._settling.take_model(model, objects, moment, is_first=is_first)
         return None if objects is before and not self._settling.is_waiting(model) else wanted
 
     def show(self, texts: Texts, model: str | None = None) -> Shown:
         """Return what is to be shown of what was taken, of all or of ``model`` alone."""
         new = self._build(texts) if model is None else self._graft({model}, texts)
-        self._built = self.gate.listed
+        self._built = {**self.gate.listed, **dict.fromkeys(self._bare, _BARE)} if self._bare else self.gate.listed
         self._were_waiting = frozenset(self._settling.waiting) if self._settling is not None else frozenset()
         if collector.set_aside(self.gate.new - self._set_aside):
             self._set_aside = self.gate.new
@@ -94,20 +116,28 @@ class Showing:
         return trees.graft(self._previous, shown, show_hidden=self._show_hidden)
 
     def _to_show(self, model: str, texts: Texts) -> Iterable[ObjectInfo]:
+        if model in self._bare:
+            return (ObjectInfo(f"{model}/", 0, "", 0),)
         if self._settling is not None:
             return self._settling.show_model(model, texts)
         return self.gate.listed.get(model, {}).values()
 
     def _concerned(self) -> set[str] | None:
-        """Return the models of which something else may be shown than before; None where that concerns the root."""
-        if self._built is None:
-            return None
+        """Return the models of which something else may be shown than before; None for all."""
         listed, built = self.gate.listed, self._built
+        # what was shown of a folder before stays until it is listed again
+        known = {name for name, node in self._previous.root.children.items() if isinstance(node, trees.Directory)}
+        if built is None and not self._bare:
+            return None
+        if built is None:
+            return {"", *listed, *(known - self._bare), *(self._bare - known)}
         waiting = self._settling.waiting if self._settling is not None else ()
-        models = {*self._were_waiting, *waiting, *(model for model in built if model not in listed)}
+        models = {*self._were_waiting, *waiting, *(self._bare - known)}
+        models |= {model for model in built if model not in listed and model not in self._bare}
         models |= {model for model, objects in listed.items() if objects is not built.get(model)}
-        files = listed.get("", {})
-        return None if "" in models or any(model in files for model in models) else models
+        if any(model in listed.get("", {}) for model in models):
+            models.add("")  # a folder hides a file of its name, or does no longer
+        return models
 
 
 class _Remarks:

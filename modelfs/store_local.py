@@ -65,6 +65,13 @@ class LocalStore:
             raise StoreRefusedError(f"{self._root}: the folder was replaced while it was listed; list it again")
         return Page(objects, "\0".join([began, *pending]) if pending else None)
 
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Return all of a folder; see ``Levelled``."""
+        del token  # there is one page
+        folders: list[str] = []
+        objects = [info for each in self._begin(folder) for info in self._folder(each, folders)]
+        return Page(objects, None, tuple(folders))
+
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
         path = os.path.join(self._root, info.key)  # noqa: PTH118  a Path would normalise the key

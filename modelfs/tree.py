@@ -176,7 +176,8 @@ def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden:
 def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hidden: bool = False) -> Tree:
     """Return ``previous`` with some folders of the root made anew, each of all the objects below it.
 
-    The same tree as ``build`` returns, where nothing else has changed; the work is that of these models.
+    The model "" is the root's own files. The same tree as ``build`` returns, where nothing else has changed, and where
+    none of these folders has the name of a file of the root unless that is made anew; the work is that of these models.
 
     >>> one = build([ObjectInfo("a/1/x", 7, "v", 5), ObjectInfo("b/1/x", 7, "v", 5)])
     >>> two = graft(one, {"b": [ObjectInfo("b/2/x", 9, "v", 8)]})
@@ -184,25 +185,32 @@ def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hi
     (['a/1/x', 'b/2/x'], 16, True)
     """
     growing = _Growing()
-    for model, objects in models.items():
+    for objects in models.values():
         for info in objects:
             growing.add(info, show_hidden=show_hidden)
-        before = previous.root.children.get(model)
-        if isinstance(before, File):
-            growing.keep_file(model, before)
     if not show_hidden:
         growing.hide_misread()
+    keeps_files = "" not in models
     for name, node in previous.root.children.items():
-        if name not in models:
-            growing.root[name] = node
+        if isinstance(node, File):
+            if keeps_files:
+                growing.keep_file(name, node)
+        elif name not in models:
+            growing.keep_folder(name, node)
     root = _freeze(growing.root, None if previous is EMPTY else previous.root)
-    kept = (each for each in previous.omissions if "/" not in each.key or each.key.partition("/")[0] not in models)
+    kept = (
+        each for each in previous.omissions if (each.key.partition("/")[0] if "/" in each.key else "") not in models
+    )
     files, total_bytes = previous.files, previous.total_bytes
-    for model in models:
-        counts = zip(_count(root.children.get(model)), _count(previous.root.children.get(model)), strict=True)
-        more_files, more_bytes = (now - then for now, then in counts)
-        files, total_bytes = files + more_files, total_bytes + more_bytes
+    for sign, children in ((-1, previous.root.children), (1, root.children)):
+        for name in models if keeps_files else {*models, *_files_of(children)}:
+            more_files, more_bytes = _count(children.get(name))
+            files, total_bytes = files + sign * more_files, total_bytes + sign * more_bytes
     return Tree(root, (*kept, *growing.omissions), files, total_bytes)
+
+
+def _files_of(children: Mapping[str, Node]) -> list[str]:
+    return [name for name, node in children.items() if isinstance(node, File)]
 
 
 def differences(old: Tree, new: Tree) -> list[Difference]:
@@ -295,6 +303,13 @@ class _Growing:
         else:
             self.root[name] = file
 
+    def keep_folder(self, name: str, folder: "Directory") -> None:
+        """Put a folder of the tree before into the root, also where a file has its name now."""
+        shadowed = self.root.get(name)
+        if isinstance(shadowed, ObjectInfo):
+            self._note_shadowed(shadowed)
+        self.root[name] = folder
+
     def _add_file(self, folder: _Folder, name: str, info: ObjectInfo) -> None:
         if isinstance(folder.get(name), _Folder):
             self._note_shadowed(info)
@@ -340,7 +355,8 @@ def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = 
         return previous
     mtime_ns = max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if is_changed or removed else 0)
     # a copy shares the names with what was before: a million new ones would be freed at once, with the lock held
-    children = {**known, **different}
+    children = known.copy() if isinstance(known, dict) else dict(known)  # 17 ms for a million, and 50
+    children.update(different)
     for name in removed:
         del children[name]
     return previous.followed_by(children, mtime_ns, added=added, removed=removed)

@@ -54,7 +54,8 @@ ALONE_AT_ONCE = 4
 class Health:
     """``listed_at`` is the Unix time of the last complete listing; ``error`` why later ones failed, or "".
 
-    ``pages`` are the requests that the last one of our own took; ``is_shared``: the last one was another mount's.
+    ``pages`` are the requests that the last one of our own took; ``is_shared``: the last one was another mount's. Of
+    ``bare`` folders of the root only the names are known.
     """
 
     listings: int
@@ -63,6 +64,7 @@ class Health:
     error: str
     failing_since: float
     is_shared: bool = False
+    bare: int = 0
 
 
 class Round(NamedTuple):
@@ -99,6 +101,7 @@ class View:
         self._listings = listings or Listings(store, policy=policy, limiter=limiter)
         self._showing = Showing(show_hidden=show_hidden, settle_s=settle_s, memory=memory)  # of whoever has the turn
         self._listings.recall = self._showing.gate.recall
+        self._listings.known = lambda model: self._showing.gate.listed.get(model, {}).values()
         self._settles_s: float | None = None
         self._withdrawn = Withdrawn()
         self._texts = TextReader(store, policy)
@@ -117,9 +120,9 @@ class View:
 
     def health(self) -> Health:
         """Return how the last listings went."""
-        return Health(
-            self._listings_taken, self._pages, self._listed_at, self._error, self._failing_since, self._is_shared
-        )
+        taken, pages = self._listings_taken, self._pages
+        bare = self._showing.bare
+        return Health(taken, pages, self._listed_at, self._error, self._failing_since, self._is_shared, bare)
 
     def withdrawn(self, name: str) -> Gone | None:
         """Return what stood under ``name`` in the root until a moment ago."""
@@ -138,6 +141,11 @@ class View:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
         listed = self._showing.gate.find(info.key)
         return listed is None or listed.version != info.version
+
+    def note_use(self, model: str) -> bool:
+        """Take note that somebody looks into a folder of the root; tell whether it has to be listed for that."""
+        self._listings.note_use(model, is_open=False)
+        return self._showing.is_bare(model)
 
     def ask_for_refresh(self) -> int:
         """Have ``keep_fresh`` list soon, and return the number of the round that begins after now."""
@@ -163,7 +171,8 @@ class View:
             self._alone = {model: at_s for model, at_s in self._alone.items() if at_s > listing.began_s}
             objects = await self._with_what_is_newer(listing.objects)
             moment = Moment(listing.began_s, trio.current_time(), time.time_ns())
-            take = partial(self._showing.take, objects, moment, may_withdraw=listing.is_witness)
+            bare = listing.bare - self._alone.keys()
+            take = partial(self._showing.take, objects, moment, may_withdraw=listing.is_witness, bare=bare)
             texts = await self._texts.read(await self._in_thread(take))
             shown = await self._in_thread(partial(self._showing.show, texts))
             self._taken += 1
@@ -186,6 +195,7 @@ class View:
             async with self._turn:
                 if taken == self._taken:
                     self._alone[model] = trio.current_time()
+                    self._listings.note_use(model, is_open=True)
                     return await self._take_model(model, listing, Moment(began_s, trio.current_time(), time.time_ns()))
 
     async def _list_alone(self, model: str) -> list[ObjectInfo]:

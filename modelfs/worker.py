@@ -35,7 +35,7 @@ from pyfuse3 import InodeT
 from modelfs import collector, control, kernel, location, logs, mounting, runtime
 from modelfs.buffers import Buffers
 from modelfs.config import Config
-from modelfs.errors import ModelfsError
+from modelfs.errors import ModelfsError, UsageError
 from modelfs.listings import Listings
 from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
@@ -45,7 +45,7 @@ from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
 from modelfs.sharing import Sharing
-from modelfs.store import RetryPolicy, Shareable, Store
+from modelfs.store import Levelled, RetryPolicy, Shareable, Store
 from modelfs.trial import try_living
 from modelfs.view import View
 from modelfs.xattrs import Xattrs
@@ -117,7 +117,17 @@ class Worker:
         if config.share_listings and isinstance(store, Shareable):
             identify = partial(_identity, store, str(config.refresh_s))
             sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
-        self._listings = Listings(store, policy=policy, limiter=limiter, period_s=config.refresh_s, sharing=sharing)
+        if config.list_mode == "on-open" and not isinstance(store, Levelled):
+            raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
+        self._listings = Listings(
+            store,
+            policy=policy,
+            limiter=limiter,
+            period_s=config.refresh_s,
+            sharing=sharing,
+            is_on_open=config.list_mode == "on-open",
+            most_objects=config.list_limit,
+        )
         self._view = View(
             store,
             policy=policy,
@@ -255,6 +265,7 @@ class Worker:
             "listed_at_s": health.listed_at,
             "listings": health.listings,
             "listing_is_shared": health.is_shared,
+            "folders_not_listed": health.bare,
             "reads_failing": failing.reads,
             "reads_failing_since_s": failing.since,
             "read_error": failing.error,

@@ -20,8 +20,10 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
 from modelfs.foresight import Foresight
+from modelfs.listings import Listings
 from modelfs.looks import Looks
 from modelfs.operations import Operations, Ownership
+from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
 from modelfs.view import View
@@ -144,17 +146,25 @@ def assemble(
     settle_s: float = 0.0,
     look_s: float | None = None,
     url: str | None = None,
+    memory: Memory | None = None,
+    is_on_open: bool = False,
+    most_objects: int | None = None,
 ) -> Mounted:
     """Put the parts together as the worker does.
 
-    ``foreseen_bytes`` and ``look_s`` None do without those parts; ``url`` None tells no extended attributes.
+    ``foreseen_bytes`` and ``look_s`` None do without those parts; ``url`` None tells no extended attributes. The last
+    two are those of ``Listings``.
     """
+    policy = RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002)
+    limiter = trio.CapacityLimiter(2)
     view = View(
         store,
-        policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
-        limiter=trio.CapacityLimiter(2),
+        policy=policy,
+        limiter=limiter,
         show_hidden=False,
         settle_s=settle_s,
+        memory=memory,
+        listings=Listings(store, policy=policy, limiter=limiter, is_on_open=is_on_open, most_objects=most_objects),
     )
     cache = BlockCache(
         budget_bytes=budget_bytes,

@@ -62,7 +62,7 @@ ROWS = (
     ("opening", "trial"),
     # what is read, and what is shown
     ("connections", "memory_limit", "remembered", "texts", "sharing", "collector"),
-    ("extents", "splitting"),
+    ("extents", "splitting", "on_open"),
     ("listings", "showing"),
     ("cache", "view"),
     ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
