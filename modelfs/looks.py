@@ -147,10 +147,14 @@ class Looks:
 
     async def _run(self, name: str, look: _Look) -> None:
         differences: list[Difference] = []
+        first: list[Difference] = []
         error = ""
+        # of what was never looked into the kernel holds no names, and it would have us wait for those who wait there
+        is_bare = self._view.is_bare(name)
         try:
             differences = await self._view.refresh_model(name)
-            await self._tell([each for each in differences if each.path])
+            first = [each for each in differences if each.path and not is_bare]
+            await self._tell(first)
         except ModelfsError as failure:
             error, look.failure = str(failure), failure
             log.info("a model cannot be looked at model=%r error=%s", name, failure)
@@ -166,7 +170,7 @@ class Looks:
             self._note(in_time=not error)
         if differences:
             log.info("a model changed model=%r folders=%d", name, len(differences))
-        await self._tell([each for each in differences if not each.path])
+        await self._tell([each for each in differences if each not in first])
         look.told.set()
 
     def _note(self, *, in_time: bool) -> None:

@@ -147,6 +147,10 @@ class View:
         self._listings.note_use(model, is_open=False)
         return self._showing.is_bare(model)
 
+    def is_bare(self, model: str) -> bool:
+        """Tell whether nothing but its name is known of a folder of the root."""
+        return self._showing.is_bare(model)
+
     def ask_for_refresh(self) -> int:
         """Have ``keep_fresh`` list soon, and return the number of the round that begins after now."""
         self._asked.set()

@@ -28,6 +28,13 @@ class FakeView:
         self.differences: list[Difference] = []
         self.listed: list[tuple[str, float]] = []  # and when that began
         self.ended = 0
+        self.bare: set[str] = set()
+
+    def note_use(self, model: str) -> bool:
+        return model in self.bare
+
+    def is_bare(self, model: str) -> bool:
+        return model in self.bare
 
     def find(self, path: str) -> Node | None:
         return self.tree.find(path)
@@ -52,8 +59,8 @@ class Root:
         self.looks = Looks(self.view, wait_s=wait_s, nursery=nursery, tell=self._tell)  # type: ignore[arg-type]  # a fake
 
     async def _tell(self, differences: list[Difference]) -> None:
-        await trio.sleep(self.tell_takes_s)
         if differences:
+            await trio.sleep(self.tell_takes_s)
             self.told.append((differences, self.waiting))
 
     async def lookup(self, name: str, thread: int = LOADER) -> float:
@@ -149,6 +156,22 @@ def test_what_changed_in_the_model_is_told_before_the_lookup_is_answered_and_the
         assert await root.lookup("m") == pytest.approx(0.11)
         await trio.sleep(1)
         assert root.told == [([Difference("m", ("2",)), Difference("m/1", ("x",))], 1), ([Difference("", ("n",))], 0)]
+
+    in_virtual_time(body)
+
+
+def test_who_looks_into_a_model_of_which_only_the_name_is_known_is_answered_before_the_kernel_is_told() -> None:
+    """The kernel would wait for the lookup in the model to end, and the lookup for the kernel."""
+
+    async def body(root: Root, _nursery: trio.Nursery) -> None:
+        root.tell_takes_s = 5.0
+        root.view.bare = {"m"}
+        root.view.differences = [Difference("m", ("1", "config.pbtxt"))]
+        began_s = trio.current_time()
+        await root.looks.before_use("m/1")
+        assert trio.current_time() - began_s == pytest.approx(0.01)
+        await trio.sleep(10)
+        assert [told for told, _ in root.told] == [[Difference("m", ("1", "config.pbtxt"))]]
 
     in_virtual_time(body)
 
