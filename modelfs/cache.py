@@ -19,6 +19,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import trio
 
@@ -90,6 +91,14 @@ class BlockCache:
         return Statistics(
             self._budget_bytes, self._used_bytes, self._peak_bytes, self._fetches, self._fetched_bytes, len(self._room)
         )
+
+    def held_bytes(self) -> dict[Identity, int]:
+        """Return how many bytes of each version are in memory, of those of which any are."""
+        held: dict[Identity, int] = {}
+        for extent in chain(self._unread, self._read):
+            identity = (extent.info.key, extent.info.version)
+            held[identity] = held.get(identity, 0) + extent.length
+        return held
 
     def start(self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None) -> Extent | None:
         """Return the extent of block ``index``, begun now if need be; None when there is no room.

@@ -18,6 +18,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # trio and a store's library come with a tree, and status must not load them
     from modelfs.bench import Figure
     from modelfs.findings import Finding
+    from modelfs.held_back import Held
     from modelfs.refreshing import Refreshed
     from modelfs.sealing import Report
     from modelfs.tree import Tree
@@ -149,6 +150,23 @@ def refreshed(mountpoint: str, done: "Refreshed | None", *, as_json: bool) -> No
         sys.stdout.write(f"{printable(path)}\n")
     for each in done.pending:
         sys.stdout.write(f"{printable(each['folder'])} is not shown as it is stored: {printable(each['reason'])}\n")
+
+
+def held_back(found: "Sequence[Held]", *, as_json: bool) -> None:
+    """Print what a mount does not show as it is stored, and why."""
+    if as_json:
+        _print_json([asdict(each) for each in found])
+        return
+    if not found:
+        sys.stdout.write("all is shown as it is stored\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("FOLDER", "SHOWN NOW", "WHY NOT AS IT IS STORED"):
+        table.add_column(heading, overflow="fold")
+    for each in found:
+        shown = "as it was before" if each.is_shown else "no"
+        table.add_row(printable(each.folder), shown, printable(each.reason))
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def figures(found: "Sequence[Figure]", *, as_json: bool) -> None:

@@ -25,25 +25,31 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import InodeT
 
-from modelfs import control, kernel, location, logs, mounting, runtime
+from modelfs import collector, control, kernel, location, logs, mounting, runtime
 from modelfs.buffers import Buffers
 from modelfs.config import Config
-from modelfs.errors import ModelfsError
+from modelfs.errors import ModelfsError, UsageError
+from modelfs.listings import Listings
+from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
 from modelfs.opening import open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
-from modelfs.store import RetryPolicy, Store
+from modelfs.sharing import Sharing
+from modelfs.store import Levelled, RetryPolicy, Shareable, Store
 from modelfs.trial import try_living
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +61,7 @@ FUSE_TASKS_IDLE = 8
 
 STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
 
-PENDING_TOLD = 100  # folders, by the status
+PENDING_TOLD = 100  # folders, in one answer
 
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
@@ -75,9 +81,11 @@ class Worker:
         self._fastest_page_s = math.inf  # of the first listing
         self._location: location.Location
         self._store: Store
+        self._listings: Listings
         self._view: View
         self._operations: Operations
         self._reading: Reading
+        self._looks: Looks
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
@@ -94,6 +102,7 @@ class Worker:
             if fuse_fd is not None:
                 await self._serve(fuse_fd, nursery)
             nursery.cancel_scope.cancel()
+        await self._listings.leave()
         return 0
 
     async def _list_first(self, store: Store) -> None:
@@ -106,6 +115,21 @@ class Worker:
             repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
             mountpoint=self._plan["mountpoint"],
         )
+        sharing = None
+        if config.share_listings and isinstance(store, Shareable):
+            identify = partial(_identity, store, str(config.refresh_s))
+            sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
+        if config.list_mode == "on-open" and not isinstance(store, Levelled):
+            raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
+        self._listings = Listings(
+            store,
+            policy=policy,
+            limiter=limiter,
+            period_s=config.refresh_s,
+            sharing=sharing,
+            is_on_open=config.list_mode == "on-open",
+            most_objects=config.list_limit,
+        )
         self._view = View(
             store,
             policy=policy,
@@ -113,6 +137,7 @@ class Worker:
             show_hidden=config.show_hidden,
             settle_s=config.settle_s,
             memory=memory,
+            listings=self._listings,
         )
         began_s = trio.current_time()
 
@@ -172,7 +197,10 @@ class Worker:
             ownership=ownership,
             open_streamer=self._reading.open_streamer,
             foresight=self._reading.foresight,
+            xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
         )
+        self._looks = Looks(self._view, wait_s=config.look_s, nursery=nursery, tell=self._operations.invalidate)
+        self._operations.looks = self._looks
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
         """Take the mount over and serve it until it is unmounted, or the supervisor says stop or is gone."""
@@ -192,10 +220,16 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        commands: dict[str, control.Handler] = {"status": self._status, "check": self._check, "refresh": self._refresh}
+        commands: dict[str, control.Handler] = {
+            "status": self._status,
+            "check": self._check,
+            "refresh": self._refresh,
+            "pending": self._pending,
+        }
         await nursery.start(partial(control.serve, socket_path, commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
+        nursery.start_soon(collector.keep_sweeping)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
@@ -241,6 +275,8 @@ class Worker:
             "failing_since_s": health.failing_since,
             "listed_at_s": health.listed_at,
             "listings": health.listings,
+            "listing_is_shared": health.is_shared,
+            "folders_not_listed": health.bare,
             "reads_failing": failing.reads,
             "reads_failing_since_s": failing.since,
             "read_error": failing.error,
@@ -268,14 +304,13 @@ class Worker:
         return {"lines": [asdict(line) for line in lines]}
 
     def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the repository listed, and return the number of that listing; or tell how the one asked for ended."""
-        number = request.get("number")
+        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended."""
+        number, model = request.get("number"), request.get("model")
         if not isinstance(number, int):
-            return {"number": self._view.ask_for_refresh()}
-        ended = self._view.round(number)
+            return {"number": self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))}
+        ended = self._view.round(number) if model is None else self._looks.round(number)
         if ended is None:
             return {"ended": False}
-        model = request.get("model")
         changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
         pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
         return {
@@ -285,6 +320,13 @@ class Worker:
             "changes": len(changed),
             "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
         }
+
+    def _pending(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the next folders that are not shown as they are stored, behind the one that the request names."""
+        after = str(request.get("after", ""))
+        waiting = islice((each for each in self._view.pending if each.folder > after), PENDING_TOLD)
+        find = self._view.tree.find
+        return {"pending": [{**each._asdict(), "is_shown": find(each.folder) is not None} for each in waiting]}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""
@@ -317,6 +359,11 @@ async def _watch_connection(fuse_fd: int, ended: trio.Event) -> None:
     ended.set()
 
 
+def _identity(store: Shareable, refresh: str) -> list[str]:
+    """Return what the listings of mounts that share them have in common."""
+    return [refresh, *store.identify()]
+
+
 def _event(data: bytes) -> str | None:
     return str(json.loads(data)["event"]) if data else None
 
@@ -339,6 +386,7 @@ def main() -> None:
     options = parser.parse_args()
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
+    collector.tame()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
     # before a store's library reads it; /proc/PID/environ shows only what a process was started with
     os.environ.update(plan.pop("environment", {}))

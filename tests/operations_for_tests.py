@@ -6,7 +6,7 @@ that takes so many entries and then says that it is full, as the kernel's buffer
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -20,10 +20,14 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
 from modelfs.foresight import Foresight
+from modelfs.listings import Listings
+from modelfs.looks import Looks
 from modelfs.operations import Operations, Ownership
+from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 NO_CONTEXT = cast("RequestContext", None)
 """No handler of ours looks at who asks."""
@@ -120,6 +124,17 @@ def fetching_from(store: MemoryStore) -> Fetch:
     return fetch
 
 
+def counting(cache: BlockCache) -> Callable[[Iterable[ObjectInfo]], Awaitable[int]]:
+    """Return what counts the bytes of files that ``cache`` holds."""
+
+    async def count(files: Iterable[ObjectInfo]) -> int:
+        held = cache.held_bytes()
+        await trio.lowlevel.checkpoint()
+        return sum(held.get((info.key, info.version), 0) for info in files)
+
+    return count
+
+
 def assemble(
     store: MemoryStore,
     nursery: trio.Nursery,
@@ -129,14 +144,27 @@ def assemble(
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
+    look_s: float | None = None,
+    url: str | None = None,
+    memory: Memory | None = None,
+    is_on_open: bool = False,
+    most_objects: int | None = None,
 ) -> Mounted:
-    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
+    """Put the parts together as the worker does.
+
+    ``foreseen_bytes`` and ``look_s`` None do without those parts; ``url`` None tells no extended attributes. The last
+    two are those of ``Listings``.
+    """
+    policy = RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002)
+    limiter = trio.CapacityLimiter(2)
     view = View(
         store,
-        policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
-        limiter=trio.CapacityLimiter(2),
+        policy=policy,
+        limiter=limiter,
         show_hidden=False,
         settle_s=settle_s,
+        memory=memory,
+        listings=Listings(store, policy=policy, limiter=limiter, is_on_open=is_on_open, most_objects=most_objects),
     )
     cache = BlockCache(
         budget_bytes=budget_bytes,
@@ -151,7 +179,10 @@ def assemble(
         foresight=None
         if foreseen_bytes is None
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
+        xattrs=None if url is None else Xattrs(view, url=url, count_cached=counting(cache)),
     )
+    if look_s is not None:
+        operations.looks = Looks(view, wait_s=look_s, nursery=nursery, tell=operations.invalidate)
     return Mounted(store, view, cache, operations, Kernel(operations))
 
 

@@ -13,11 +13,26 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
+    (
+        "errors",
+        "blocks",
+        "answers",
+        "cookies",
+        "pace",
+        "priority",
+        "given",
+        "names",
+        "pbtxt",
+        "findings",
+        "buffers",
+        "unpinned_times",
+    ),
+    ("location", "gate", "spans", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
     ("model_config",),
-    ("model_files", "wholeness"),
-    ("lint",),
+    ("wholeness",),
+    ("tree",),
+    ("model_files", "withdrawn"),
+    ("lint", "groups"),
     ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
@@ -46,10 +61,11 @@ ROWS = (
     ("engines",),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts"),
-    ("extents",),
+    ("connections", "memory_limit", "remembered", "texts", "sharing", "collector"),
+    ("extents", "splitting", "on_open"),
+    ("listings", "showing"),
     ("cache", "view"),
-    ("inodes", "push", "foresight"),
+    ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
     ("streamer",),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
@@ -58,7 +74,7 @@ ROWS = (
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
-    ("check", "several", "bench", "sealing", "refreshing"),
+    ("check", "several", "bench", "sealing", "refreshing", "held_back"),
     ("show", "cli_options"),
     ("cli_bench", "cli_publish"),
     ("cli",),
@@ -70,7 +86,7 @@ BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
-    "pyfuse3": {"operations", "worker"},
+    "pyfuse3": {"operations", "invalidations", "worker"},
     "azure": {"azure_tokens", "fsspec_azure"},
     "obstore": {"obstore_s3", "obstore_gcs", "obstore_azure", "obstore_client", "obstore_errors"},
     "google": {"google_files"},

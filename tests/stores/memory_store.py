@@ -27,8 +27,8 @@ class MemoryStore:
     """Objects in a dictionary, behind the Store protocol. Thread-safe.
 
     ``reads`` logs (key, offset, length) of each read that was asked for, also of those that failed. ``listings``
-    counts the listings begun, not their pages. ``fail`` is called before each request with ("list", None) for every
-    page and ("read", info) for every read; it may raise or block.
+    counts the listings begun, not their pages; ``folders`` says of what. ``fail`` is called before each request with
+    ("list", None) for every page and ("read", info) for every read; it may raise or block.
     """
 
     def __init__(self, *, page_size: int = 1000) -> None:
@@ -36,6 +36,7 @@ class MemoryStore:
         self.page_size = page_size
         self.reads: list[tuple[str, int, int]] = []
         self.listings = 0
+        self.folders: list[str] = []
         self.fail: Callable[[str, ObjectInfo | None], None] | None = None
         self._objects: dict[str, _Object] = {}
         self._puts = 0
@@ -57,15 +58,16 @@ class MemoryStore:
         with self._lock:
             del self._objects[key]
 
-    def list_page(self, token: str | None) -> Page:
-        """Return the next ``page_size`` objects behind the key ``token``, sorted by key."""
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        """Return the next ``page_size`` objects of ``folder`` behind the key ``token``, sorted by key."""
         if token is None:
             with self._lock:
                 self.listings += 1
+                self.folders.append(folder)
         after = token or ""
         self._ask("list", None)
         with self._lock:
-            keys = sorted(key for key in self._objects if key > after)
+            keys = sorted(key for key in self._objects if key > after and key.startswith(folder))
             page = [self._objects[key].info for key in keys[: self.page_size]]
         return Page(page, page[-1].key if len(keys) > self.page_size else None)
 
