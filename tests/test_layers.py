@@ -13,7 +13,19 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
+    (
+        "errors",
+        "blocks",
+        "identity",
+        "answers",
+        "pace",
+        "priority",
+        "given",
+        "pbtxt",
+        "findings",
+        "buffers",
+        "unpinned_times",
+    ),
     ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
     ("model_config",),
     ("model_files", "wholeness"),
