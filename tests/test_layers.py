@@ -58,7 +58,7 @@ ROWS = (
     ("engines",),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts"),
+    ("connections", "memory_limit", "remembered", "journal", "texts"),
     ("extents",),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
