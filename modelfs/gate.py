@@ -11,10 +11,10 @@ from modelfs.blocks import ObjectInfo
 
 
 class Gate:
-    """Remembers what was listed, and what is missing for the first time."""
+    """Remembers what was listed, and what is missing for the first time. ``listed`` is what was before this process."""
 
-    def __init__(self) -> None:
-        self.listed: Mapping[str, ObjectInfo] = {}
+    def __init__(self, listed: Mapping[str, ObjectInfo] | None = None) -> None:
+        self.listed: Mapping[str, ObjectInfo] = listed or {}
         self._missing: frozenset[str] = frozenset()
 
     @property

@@ -65,11 +65,16 @@ class Inodes:
         inode.lookups += 1
         return inode
 
-    def forget(self, number: int, lookups: int) -> None:
-        """Take back ``lookups``; at none the number is dropped. The root stays."""
+    def adopt(self, number: int, path: str, file: File | None) -> Inode:
+        """Know a number that the kernel has from another process, which alone knows how often it was looked up."""
+        return self._by_number.setdefault(number, Inode(number, path, file))
+
+    def forget(self, number: int, lookups: int) -> bool:
+        """Take back ``lookups``; at none the number is dropped. The root stays. Returns whether it is unknown now."""
         inode = self._by_number.get(number)
         if inode is None or number == ROOT_INODE:
-            return
+            return inode is None
         inode.lookups -= lookups
         if inode.lookups <= 0:
             del self._by_number[number]
+        return inode.lookups <= 0

@@ -2,8 +2,9 @@
 
 Law: the only module that raises FUSEError. Our exceptions become their errno, anything unexpected becomes a logged
 EIO, because a handler that lets another exception out ends the pyfuse3 session and leaves the caller hanging.
-Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data. The one exception
-is the open of a file that was replaced in the store while its successor is not shown yet.
+Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data. The exceptions
+are the open of a file that was replaced in the store while its successor is not shown yet, and the first requests after
+a takeover, which wait until the numbers that another worker has given are found again.
 
 A file handle is the inode's number: a worker that takes over a mount needs no table of handles. pyfuse3 gives the
 buffer that ``read`` returns to the kernel before anything else runs.
@@ -25,7 +26,9 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.errors import ModelfsError, ObjectNotFoundError, VersionGoneError
 from modelfs.foresight import Foresight
+from modelfs.inherited import Inherited
 from modelfs.inodes import ROOT_INODE, Inode, Inodes
+from modelfs.journal import Journal
 from modelfs.streamer import Streamer
 from modelfs.tree import Difference, Directory, File, Node
 from modelfs.view import View
@@ -85,7 +88,10 @@ def answers_errno(handler: Handler) -> Handler:
 
 
 class Operations(pyfuse3.Operations):
-    """Serves ``view`` to the kernel. ``open_streamer`` makes the Streamer of a file when it is first opened."""
+    """Serves ``view`` to the kernel. ``open_streamer`` makes the Streamer of a file when it is first opened.
+
+    ``takes_over`` is the journal of the worker before this one: the kernel may know inodes that it was told of by that.
+    """
 
     def __init__(
         self,
@@ -94,11 +100,13 @@ class Operations(pyfuse3.Operations):
         ownership: Ownership,
         open_streamer: Callable[[ObjectInfo, int], Streamer],
         foresight: Foresight | None = None,
+        takes_over: Journal | None = None,
     ) -> None:
         super().__init__()
         self._foresight = foresight
         self.view = view
         self.inodes = Inodes()
+        self.inherited = Inherited(view, self.inodes, takes_over) if takes_over is not None else None
         self._ownership = ownership
         self._open_streamer = open_streamer
         self._streamers: dict[int, Streamer] = {}
@@ -117,7 +125,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext | None = None
     ) -> pyfuse3.EntryAttributes:
         """Answer one name from the tree; an absent one costs the store nothing."""
-        parent = self._inode(parent_inode)
+        parent = await self._inode(parent_inode)
         directory = self._directory(parent)
         child = _decoded(name)
         node = directory.children.get(child)
@@ -129,19 +137,20 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: list[tuple[InodeT, int]]) -> None:  # type: ignore[override]  # a Sequence of pairs
         """Take back lookups. Nothing may be raised here."""
         for number, lookups in inode_list:
-            self.inodes.forget(number, lookups)
+            if self.inodes.forget(number, lookups) and self.inherited is not None:
+                self.inherited.forget(number)
 
     @answers_errno
     async def getattr(self, inode: InodeT, ctx: RequestContext | None = None) -> pyfuse3.EntryAttributes:
         """Answer from the inode's own version, or for a folder from the current tree."""
-        known = self._inode(inode)
+        known = await self._inode(inode)
         node = known.file or self._directory(known)
         return self._attributes(known.number, node, in_root=False)
 
     @answers_errno
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
         """Say yes: the kernel checks the modes itself (default_permissions)."""
-        self._inode(inode)
+        await self._inode(inode)
         return True
 
     # folders
@@ -149,13 +158,13 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a folder; the handle is its number."""
-        self._directory(self._inode(inode))
+        self._directory(await self._inode(inode))
         return FileHandleT(inode)
 
     @answers_errno
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """List with attributes (READDIRPLUS). Cookies hash the names, so a tree swapped in between is no harm."""
-        parent = self._inode(InodeT(fh))
+        parent = await self._inode(InodeT(fh))
         in_root = parent.number == ROOT_INODE
         for cookie, name, node in self._directory(parent).entries(start_id):
             path = _join(parent.path, name)
@@ -175,7 +184,7 @@ class Operations(pyfuse3.Operations):
         """Open a version for reading; ESTALE when it is no longer shown, so that the kernel looks the name up again."""
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
-        known = self._inode(inode)
+        known = await self._inode(inode)
         if known.file is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
         shown = self.view.tree.find(known.path)
@@ -193,7 +202,7 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Answer exactly these bytes of one version, cut to its size, or an errno."""
-        known = self._inode(InodeT(fh))
+        known = await self._inode(InodeT(fh))
         if known.file is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
         if off == 0 and self._foresight is not None:
@@ -256,17 +265,26 @@ class Operations(pyfuse3.Operations):
     async def invalidate(self, differences: list[Difference]) -> None:
         """Have the kernel ask again for what differs between two trees. Never called from inside a handler."""
         for path, names in differences:
-            folder = self.inodes.known(path, _ANY_FOLDER)
+            folder = self._folder_number(path)
             if folder is None:
                 continue  # the kernel holds nothing of it
             for name in names:
-                pyfuse3.invalidate_entry_async(InodeT(folder.number), FileNameT(name.encode()), ignore_enoent=True)
-            await trio.to_thread.run_sync(_drop_attributes, folder.number, abandon_on_cancel=True)
+                pyfuse3.invalidate_entry_async(InodeT(folder), FileNameT(name.encode()), ignore_enoent=True)
+            await trio.to_thread.run_sync(_drop_attributes, folder, abandon_on_cancel=True)
 
     # inside
 
-    def _inode(self, number: InodeT) -> Inode:
+    def _folder_number(self, path: str) -> int | None:
+        """Return the number of a folder that the kernel may know; None when it does not."""
+        if self.inherited is not None and path:
+            return self.inodes.number_of(path, _ANY_FOLDER)
+        folder = self.inodes.known(path, _ANY_FOLDER)
+        return folder.number if folder is not None else None
+
+    async def _inode(self, number: InodeT) -> Inode:
         inode = self.inodes.get(number)
+        if inode is None and self.inherited is not None:
+            inode = await self.inherited.find(number)
         if inode is None:
             raise pyfuse3.FUSEError(errno.ESTALE)  # the kernel then looks its path up again
         return inode

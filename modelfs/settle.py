@@ -99,12 +99,16 @@ def group_of(key: str) -> Group | None:
 
 
 class Settling:
-    """Decides, listing after listing. ``known`` is what was shown before this process began."""
+    """Decides, listing after listing. ``known`` is what was shown before this process began.
 
-    def __init__(self, settle_s: float, known: Objects) -> None:
+    ``listed``: it is shown still, by a mount that this process has taken over. Then no listing is the first one: what
+    differs from it has changed just now.
+    """
+
+    def __init__(self, settle_s: float, known: Objects, *, listed: Objects | None = None) -> None:
         self._settle_s = settle_s
         self._known = known
-        self._listed: Objects | None = None
+        self._listed = listed
         self._models: _Models = {}  # in which something waits
         self._waiting: dict[Group, _Waiting] = {}
         self._moment = Moment(-math.inf, -math.inf, 0)

@@ -21,6 +21,7 @@ from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
 from modelfs.gate import Gate
+from modelfs.journal import Journal, Shown
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.store import RetryPolicy, Store, list_everything
@@ -64,7 +65,7 @@ class View:
     """The current tree of ``store``. ``refresh`` is called by one task at a time.
 
     With a ``settle_s`` of 0 everything shows as soon as it is listed. Without a ``memory`` the times go on only as
-    long as the view lives.
+    long as the view lives. Without a ``journal`` no other process can go on with what is shown.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class View:
         show_hidden: bool,
         settle_s: float = 0.0,
         memory: Memory | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.tree: Tree = trees.EMPTY
         self.pending: tuple[Pending, ...] = ()
@@ -85,6 +87,8 @@ class View:
         self._show_hidden = show_hidden
         self._settle_s = settle_s
         self._memory = memory
+        self._journal = journal
+        self._is_taken_over = False  # and nothing was listed since
         self._gate = Gate()
         self._settling: Settling | None = None
         self._texts = TextReader(store, policy)
@@ -101,8 +105,16 @@ class View:
         """Return how the last listings went."""
         return Health(self._listings, self._pages, self._listed_at, self._error, self._failing_since)
 
+    def take_over(self, shown: Shown) -> None:
+        """Show what a worker before this one showed last. What is listed next is compared with it, and is no first."""
+        self.tree = self._previous = shown.tree
+        self._listed_at = shown.listed_at
+        self._is_taken_over = True
+
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
+        if self._is_taken_over:
+            return False  # nobody knows yet
         listed = self._gate.listed.get(info.key)
         return listed is None or listed.version != info.version
 
@@ -156,6 +168,11 @@ class View:
 
     def _admit(self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool) -> list[ObjectInfo]:
         """Take a complete listing, and return the objects whose content decides what of it is shown."""
+        if self._is_taken_over:
+            known = trees.listing_of(self.tree)
+            self._gate = Gate(known)
+            self._settling = Settling(self._settle_s, {}, listed=known) if self._settle_s else None
+            self._is_taken_over = False
         if self.tree is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
             self._previous = self._memory.recall()
         if self._settling is None and self._settle_s:
@@ -167,10 +184,13 @@ class View:
         """Return the tree of what is to be shown, and where it differs from the one that is shown."""
         shown = self._settling.show(texts) if self._settling is not None else self._gate.listed.values()
         new = trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
+        found = trees.differences(self.tree, new)
         if self._memory is not None:
             self._memory.keep(new)  # before it is shown: a crash must not take a time back
+        if self._journal is not None:
+            self._journal.keep(self.tree, new, found)
         self._previous = new
-        return new, trees.differences(self.tree, new)
+        return new, found
 
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed.
@@ -199,6 +219,8 @@ class View:
             if differences:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
+            if self._journal is not None:
+                await self._in_thread(partial(self._journal.told, self._listed_at))
             # who waits for the round finds in the mount what it told: the kernel knows by now
             self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
 

@@ -20,6 +20,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
 from modelfs.foresight import Foresight
+from modelfs.journal import Journal
 from modelfs.operations import Operations, Ownership
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
@@ -129,15 +130,23 @@ def assemble(
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
+    journal: Journal | None = None,
+    takes_over: bool = False,
 ) -> Mounted:
-    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
+    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing.
+
+    ``takes_over``: as a worker does that goes on from what ``journal`` holds.
+    """
     view = View(
         store,
         policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
         limiter=trio.CapacityLimiter(2),
         show_hidden=False,
         settle_s=settle_s,
+        journal=journal,
     )
+    if takes_over and journal is not None and (shown := journal.recall()) is not None:
+        view.take_over(shown)
     cache = BlockCache(
         budget_bytes=budget_bytes,
         fetch=fetch or fetching_from(store),
@@ -151,18 +160,20 @@ def assemble(
         foresight=None
         if foreseen_bytes is None
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
+        takes_over=journal if takes_over else None,
     )
     return Mounted(store, view, cache, operations, Kernel(operations))
 
 
 @asynccontextmanager
 async def mounted(store: MemoryStore, **options: Any) -> AsyncIterator[Mounted]:
-    """Yield the file system of ``store``, listed once."""
+    """Yield the file system of ``store``, listed once, or taken over."""
     with pytest.MonkeyPatch.context() as patch, trio.fail_after(60):
         patch.setattr("modelfs.operations.pyfuse3.readdir_reply", reply_to_page)
         async with trio.open_nursery() as nursery:
             parts = assemble(store, nursery, **options)
-            await parts.view.refresh()
+            if not options.get("takes_over"):
+                await parts.view.refresh()
             yield parts
             nursery.cancel_scope.cancel()
 

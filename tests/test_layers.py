@@ -62,7 +62,7 @@ ROWS = (
     ("extents",),
     ("cache", "view"),
     ("inodes", "push", "foresight"),
-    ("streamer",),
+    ("streamer", "inherited"),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
