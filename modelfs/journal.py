@@ -60,14 +60,14 @@ class Shown(NamedTuple):
 class Journal:
     """What is shown, in ``descriptors``, two files of the supervisor's. One thread at a time calls what blocks.
 
-    ``is_known`` tells whether the kernel may know an inode; who is not told by it keeps every replaced file.
+    ``is_known`` tells whether the kernel may know an inode. By default each, so that every replaced file is kept.
     """
 
     def __init__(self, descriptors: Sequence[int], *, is_known: Callable[[int], bool] = lambda _number: True) -> None:
         self.retired: dict[int, tuple[str, File]] = {}
         """Files that the tree shows no more, by inode number, each with its path. The last replaced stand behind."""
         self._files = list(descriptors)  # the one in use comes first
-        self._is_known = is_known
+        self.is_known = is_known
         self._generation = 0
         self._stop = self._whole = 0  # where the next record goes, and what the whole tree takes
         self._is_given_up = False
@@ -124,7 +124,7 @@ class Journal:
                 self._give_up(error)
 
     def _retire(self, before: Tree, now: Tree, changes: Iterable[Difference]) -> None:
-        for number in [number for number in self.retired if not self._is_known(number)]:
+        for number in [number for number in self.retired if not self.is_known(number)]:
             self.retired.pop(number, None)  # it was replaced before, so nobody can have come to know it since
         for path, names in changes:
             old, new = before.find(path), now.find(path)

@@ -89,6 +89,7 @@ class View:
         self._memory = memory
         self._journal = journal
         self._is_taken_over = False  # and nothing was listed since
+        self._untold: list[Difference] = []
         self._gate = Gate()
         self._settling: Settling | None = None
         self._texts = TextReader(store, policy)
@@ -106,10 +107,12 @@ class View:
         return Health(self._listings, self._pages, self._listed_at, self._error, self._failing_since)
 
     def take_over(self, shown: Shown) -> None:
-        """Show what a worker before this one showed last. What is listed next is compared with it, and is no first."""
+        """Show what a worker before this one showed last. What ``keep_fresh`` lists soon is compared with it."""
         self.tree = self._previous = shown.tree
         self._listed_at = shown.listed_at
+        self._untold = shown.untold
         self._is_taken_over = True
+        self._asked.set()
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
@@ -200,6 +203,7 @@ class View:
         """
         is_early = False
         due_s = 0.0
+        await _tell(on_change, self._untold)
         while True:
             if not is_early:
                 due_s = trio.current_time() + period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load

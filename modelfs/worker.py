@@ -8,7 +8,8 @@ needs to know comes through the plan's descriptor, never as an argument that eve
 
 The hand-over (tried on kernel 6.18 with pyfuse3 3.5): libfuse is told to use our end of a socket pair as its device,
 reads the kernel's INIT from it and answers into it; the supervisor forwards the answer to the kernel; then the real
-descriptor takes the socket's number. So a worker of a later time can be given the same mount in the same way.
+descriptor takes the socket's number. A later worker is given the same mount in the same way; it serves what the one
+before it showed, before it asks the store.
 """
 
 import argparse
@@ -34,8 +35,9 @@ from modelfs import control, kernel, location, logs, mounting, runtime
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.errors import ModelfsError
+from modelfs.journal import Journal
 from modelfs.memory_limit import memory_limit_bytes
-from modelfs.opening import open_configured
+from modelfs.opening import open_at_once, open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
@@ -73,6 +75,9 @@ class Worker:
         self._priority = Priority()
         self._location: location.Location
         self._store: Store
+        descriptors = plan.get("journal_fds")
+        self._journal = Journal(descriptors) if descriptors else None
+        self._takes_over = self._journal is not None and bool(plan.get("takes_over"))
         self._view: View
         self._operations: Operations
         self._reading: Reading
@@ -81,8 +86,9 @@ class Worker:
         """Serve, and return the exit status."""
         try:
             self._location = location.parse(self._plan["url"])
-            self._store = await open_configured(self._location, self._config, self._buffers)
-            await self._list_first(self._store)
+            if not await self._take_over():
+                await self._list_first()
+            await self._tell(event="listed", objects=self._view.tree.files)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
             return 2
@@ -94,10 +100,31 @@ class Worker:
             nursery.cancel_scope.cancel()
         return 0
 
-    async def _list_first(self, store: Store) -> None:
+    async def _take_over(self) -> bool:
+        """Show what the worker before this one showed, without a word from the store; False where there was none."""
+        if self._journal is None or not self._takes_over:
+            return False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._open_at_once)
+            shown = await trio.to_thread.run_sync(self._journal.recall)
+        if shown is None:
+            return False
+        self._make_view()
+        self._view.take_over(shown)
+        return True
+
+    async def _open_at_once(self) -> None:
+        self._store = await open_at_once(self._location, self._config, self._buffers)
+
+    async def _list_first(self) -> None:
         """Build the first tree. The time-out is for each page, so that a large repository may take its time."""
-        policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
-        limiter = trio.CapacityLimiter(2)
+        if not self._takes_over:
+            self._store = await open_configured(self._location, self._config, self._buffers)
+        self._make_view()
+        await self._view.refresh(self._tell_page)
+        await self._wait_for_the_young()
+
+    def _make_view(self) -> None:
         config = self._config
         memory = Memory(
             self._plan["state_dir"],
@@ -105,16 +132,14 @@ class Worker:
             mountpoint=self._plan["mountpoint"],
         )
         self._view = View(
-            store,
-            policy=policy,
-            limiter=limiter,
+            self._store,
+            policy=RetryPolicy(deadline_s=config.mount_timeout_s),
+            limiter=trio.CapacityLimiter(2),
             show_hidden=config.show_hidden,
             settle_s=config.settle_s,
             memory=memory,
+            journal=self._journal,
         )
-        await self._view.refresh(self._tell_page)
-        await self._wait_for_the_young()
-        await self._tell(event="listed", objects=self._view.tree.files)
 
     async def _wait_for_the_young(self) -> None:
         """List again when what was stored just now has settled: a Triton that reads once must see it."""
@@ -161,7 +186,10 @@ class Worker:
             ownership=ownership,
             open_streamer=self._reading.open_streamer,
             foresight=self._reading.foresight,
+            takes_over=self._journal if self._takes_over else None,
         )
+        if self._journal is not None and not self._takes_over:
+            self._journal.is_known = lambda number: self._operations.inodes.get(number) is not None
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
         """Take the mount over and serve it until it is unmounted, or the supervisor says stop or is gone."""
@@ -185,6 +213,8 @@ class Worker:
         await nursery.start(partial(control.serve, socket_path, commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
+        if self._operations.inherited is not None:
+            nursery.start_soon(self._operations.inherited.keep_lean)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
