@@ -26,7 +26,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from modelfs import logs, mounting, runtime
-from modelfs.watch import Watch, Worker, raise_background_limit
+from modelfs.fuse_protocol import raise_background_limit
+from modelfs.watch import Watch, Worker
 
 log = logging.getLogger("modelfs.supervisor")  # __name__ is "__main__" here
 

@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import subprocess
 import time
 from collections import deque
@@ -25,27 +24,6 @@ T = TypeVar("T")
 _MESSAGE_BYTES = 64 * 1024
 _KILLED_S = 5.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-
-# struct fuse_out_header (16 bytes), then fuse_init_out: major, minor, max_readahead, flags (32 bits each), then these
-_INIT_LIMITS = struct.Struct("=HH")
-_INIT_LIMITS_OFFSET = 16 + 16
-_MAX_BACKGROUND = 512
-"""libfuse's 12 let the 13th page-cache read wait for the first (seen); 512 x 1 MiB is more than any store feeds."""
-_CONGESTION_THRESHOLD = 384  # three quarters, as the kernel's own default
-
-
-def raise_background_limit(init_answer: bytes) -> bytes:
-    """Return the answer to INIT with room for more requests in the background.
-
-    pyfuse3 exposes nothing of ``fuse_conn_info``, and sysfs is often read-only in containers. An answer that reports
-    an error or is too short to hold the limits is returned as it is.
-    """
-    error = struct.unpack_from("=i", init_answer, 4)[0] if len(init_answer) >= _INIT_LIMITS_OFFSET else -1
-    if error != 0 or len(init_answer) < _INIT_LIMITS_OFFSET + _INIT_LIMITS.size:
-        return init_answer
-    patched = bytearray(init_answer)
-    _INIT_LIMITS.pack_into(patched, _INIT_LIMITS_OFFSET, _MAX_BACKGROUND, _CONGESTION_THRESHOLD)
-    return bytes(patched)
 
 
 class Watch:

@@ -78,7 +78,7 @@ ROWS = (
 )
 """A module imports only from rows above its own."""
 
-BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent",))
+BESIDE = (("mounting", "logs", "runtime", "fuse_protocol"), ("watch",), ("supervisor",), ("parent",))
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {

@@ -15,7 +15,7 @@ import pytest
 import supervised
 from supervised import Supervised, eventually
 
-from modelfs import mounting, runtime, watch
+from modelfs import mounting, runtime
 
 pytestmark = pytest.mark.fuse
 
@@ -261,16 +261,3 @@ def test_nobody_mounts_through_fusermount3(tmp_path: Path) -> None:
     assert seen["content"] == "hello\n"
     assert seen["busy_errno"] == errno.EBUSY
     assert (seen["exit_status"], seen["mounted"], seen["left"]) == (0, False, 0)
-
-
-def test_answer_to_init_gets_more_background_requests() -> None:
-    answer = bytearray(80)
-    answer[32:36] = b"\x0c\x00\x09\x00"
-    patched = watch.raise_background_limit(bytes(answer))
-    assert patched[32:36] == b"\x00\x02\x80\x01"
-    assert patched[:32] + patched[36:] == bytes(answer[:32] + answer[36:])
-
-
-@pytest.mark.parametrize("answer", [b"", b"short", b"\x10\x00\x00\x00\xb6\xff\xff\xff" + bytes(72)])
-def test_answer_to_init_that_is_an_error_or_short_stays_as_it_is(answer: bytes) -> None:
-    assert watch.raise_background_limit(answer) == answer
