@@ -19,7 +19,6 @@ import os
 import resource
 import select
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,7 +30,7 @@ import pyfuse3
 import trio
 from pyfuse3 import InodeT
 
-from modelfs import control, kernel, location, logs, mounting, runtime
+from modelfs import control, kernel, location, logs, mounting, runtime, unmounting
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.errors import ModelfsError
@@ -59,6 +58,8 @@ STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for some
 PENDING_TOLD = 100  # folders, by the status
 
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
+
+UNMOUNTING_S = 5.0
 
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
@@ -238,9 +239,10 @@ class Worker:
         mountpoint = self._plan["mountpoint"]
         log.error("the supervisor is gone; unmounting mountpoint=%s", mountpoint)
         if device is not None and device == self._device():
-            with suppress(OSError, subprocess.SubprocessError):
-                # in a thread: fusermount3 may ask the very mount that we answer for
-                await trio.to_thread.run_sync(partial(mounting.unmount, mountpoint, lazy=True))
+            unmount = partial(unmounting.unmount, mountpoint, lazy=True, within_s=UNMOUNTING_S)
+            with suppress(OSError):
+                # in a thread: it may ask the very mount that we answer for
+                await trio.to_thread.run_sync(unmount)
 
     def _device(self) -> str | None:
         """Return the device number of what is mounted at our mount point, from the mount table."""

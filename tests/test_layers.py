@@ -66,7 +66,7 @@ ROWS = (
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
-    ("kernel", "control"),
+    ("kernel", "control", "unmounting"),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
@@ -78,7 +78,13 @@ ROWS = (
 )
 """A module imports only from rows above its own."""
 
-BESIDE = (("mounting", "logs", "runtime", "fuse_protocol"), ("watch",), ("supervisor",), ("parent",))
+BESIDE = (
+    ("mounting", "logs", "runtime", "fuse_protocol", "lives", "service_manager"),
+    ("watch", "lost", "unmounting"),
+    ("succession",),
+    ("supervisor",),
+    ("parent",),
+)
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
