@@ -1,9 +1,11 @@
 """Unmounting within a bound, whatever the kernel waits for.
 
-Law: standard library only. umount(2) waits for the pages that are being read, so it may hang for as long as a store is
-away or nobody serves, and its process with it, also after a SIGKILL. So it is made by a process of its own, and the one
-that asks goes on: a supervisor that waited would not read the log that its worker writes, and so stop that one, too
-(seen). What has to end by force is ended by aborting the connection: what waits for an answer then gets ECONNABORTED.
+Law: standard library only. umount(2) knows no bound: it waits until the kernel is done with the file system, and its
+process with it, also after a SIGKILL. So it is made by a process of its own, and the one that asks goes on: a
+supervisor that waited would not read the log that its worker writes, and so stop that one, too (seen). What has to end
+by force is ended by aborting the connection: what waits for an answer then gets ECONNABORTED. On Linux 6.18 an unmount
+does that itself before it waits for pages that are being read (seen: 10 ms), but for a mount in use, which is only
+detached.
 
     python -P -m modelfs.unmounting unmount|detach PATH
     python -P -m modelfs.unmounting abort DEVICE

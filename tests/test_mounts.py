@@ -250,17 +250,6 @@ def test_a_mount_whose_next_worker_is_starting_is_told_as_such(bench: Bench) -> 
     assert started.wait() == 0
 
 
-def test_unmount_of_a_mount_whose_worker_was_stopped_ends(bench: Bench) -> None:
-    bench.mount()
-    pid = bench.survey().pid
-    assert pid is not None
-    (worker,) = supervised.children(pid)
-    os.kill(worker, signal.SIGSTOP)
-    assert bench.run("unmount", str(bench.mountpoint)) == (0, "", "")
-    assert bench.is_clean
-    assert supervised.has_ended(worker)
-
-
 def test_worker_that_does_not_answer_is_unhealthy(bench: Bench) -> None:
     bench.mount()
     pid = bench.survey().pid
