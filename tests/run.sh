@@ -4,6 +4,8 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 bash packaging/setup.sh test || exit
 
+readonly AGAIN_MOST=3 # more than that is not the machine's weather
+
 failed=()
 check() { # NAME COMMAND...: under a heading, and with its time
     local name=$1 began=$SECONDS
@@ -13,26 +15,65 @@ check() { # NAME COMMAND...: under a heading, and with its time
     printf -- '-- %s: %d s\n' "$name" $((SECONDS - began))
 }
 
-check format .venv/bin/ruff format --check .
-check lint .venv/bin/ruff check .
-check types .venv/bin/mypy
+# Tests that wait most of their minutes (for Triton, for mounts, for containers) run beside those that compute.
+declare -A lanes=() # the process of each
+logs=$(mktemp -d /tmp/t.XXXX) # short, since the path of a socket may have 107 bytes
+trap 'kill "${lanes[@]}" 2>/dev/null; rm -rf "$logs"' EXIT
+
+run_lane() { # NAME PYTEST ARGUMENT...: keeps the list of what failed under the name
+    # a shell has what it puts into the background ignore SIGINT, and some tests send one
+    env --default-signal=INT .venv/bin/pytest --basetemp "$logs/${#lanes[@]}" -o "cache_dir=$logs/$1.failed" "${@:2}"
+}
+
+aside() { # NAME PYTEST ARGUMENT...
+    printf '\n== %s: begun, what they say follows below\n' "$1"
+    run_lane "$@" </dev/null >"$logs/$1" 2>&1 &
+    lanes[$1]=$!
+}
+
+await() { # NAME PYTEST ARGUMENT...
+    check "$1, begun before" bash -c 'tail --pid="$1" --follow --lines=+1 "$2"' - "${lanes[$1]}" "$logs/$1"
+    wait "${lanes[$1]}"
+    judge $? "$@"
+}
+
+# What failed beside all the others has one more try alone, since two cores full of Tritons and mounts are no place to
+# be judged on; it is told all the same, and more than a few are a failure at once.
+judge() { # STATUS NAME PYTEST ARGUMENT...
+    (($1)) || return 0
+    local list="$logs/$2.failed/v/cache/lastfailed" count
+    count=$(grep --count '"' "$list" 2>/dev/null)
+    if (($1 == 1 && ${count:-0} > 0 && count <= AGAIN_MOST)); then
+        again+=("$2")
+    else
+        failed+=("$2")
+    fi
+}
+
 if (($#)); then
+    check format .venv/bin/ruff format --check .
+    check lint .venv/bin/ruff check .
+    check types .venv/bin/mypy
     check tests .venv/bin/pytest "$@"
 else
-    # what waits most of its minutes (for Triton, for mounts, for containers) runs beside what computes
-    printf '\n== tests with the real Triton and on real mounts, beside the others; what they say follows below\n'
-    # a shell has what it puts into the background ignore SIGINT, and some tests send one
-    logs=$(mktemp -d)
-    env --default-signal=INT .venv/bin/pytest -p no:cacheprovider tests/triton </dev/null >"$logs/triton" 2>&1 &
-    triton=$!
-    env --default-signal=INT .venv/bin/pytest -p no:cacheprovider tests/container tests/mount </dev/null >"$logs/mounts" 2>&1 &
-    mounts=$!
-    trap 'kill "$triton" "$mounts" 2>/dev/null; rm -rf "$logs"' EXIT
-    check tests .venv/bin/pytest --ignore=tests/triton --ignore=tests/container --ignore=tests/mount
-    check "tests on real mounts and in containers" bash -c "tail --pid=$mounts -f -n +1 '$logs/mounts'"
-    wait "$mounts" || failed+=("tests on real mounts and in containers")
-    check "tests with the real Triton" bash -c "tail --pid=$triton -f -n +1 '$logs/triton'"
-    wait "$triton" || failed+=("tests with the real Triton")
+    again=()
+    others=(--ignore=tests/triton --ignore=tests/container --ignore=tests/mount)
+    live=(--numprocesses 4 --dist loadfile tests/triton tests/mount)
+    aside "tests on real mounts and with the real Triton" "${live[@]}"
+    aside "tests in containers" tests/container
+    check format .venv/bin/ruff format --check .
+    check lint .venv/bin/ruff check .
+    check types .venv/bin/mypy
+    printf '\n== tests\n'
+    run_lane tests "${others[@]}" </dev/null
+    judge $? tests "${others[@]}"
+    await "tests in containers" tests/container
+    await "tests on real mounts and with the real Triton" "${live[@]}"
+    for name in "${again[@]}"; do
+        printf '\nWARNING: a few of the %s failed beside all the others, and are tried once more alone.\n' "$name"
+        check "$name, once more" run_lane "$name" --last-failed --last-failed-no-failures none \
+            tests modelfs # wherever they stand: the list tells
+    done
 fi
 
 if ((${#failed[@]})); then

@@ -17,6 +17,9 @@ from web_server import WebServer
 
 from modelfs.engines import Engine
 
+STALL_S = 1.0
+PATIENT_S = 10.0
+
 _bucket_numbers = itertools.count()
 
 
@@ -41,6 +44,13 @@ def each_engine(request: pytest.FixtureRequest) -> Engine:
     engine: Engine = request.param
     engine_of_now.set(engine)
     return engine
+
+
+@pytest.fixture
+def stall_timeout_s(request: pytest.FixtureRequest) -> float:
+    """Return STALL_S where a stall is what the test is about, and else more than a busy machine takes for an answer."""
+    about = ("stall", "slow", "late", "drips")
+    return STALL_S if any(word in request.node.name.lower() for word in about) else PATIENT_S
 
 
 @pytest.fixture(autouse=True)

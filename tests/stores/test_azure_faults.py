@@ -33,8 +33,7 @@ from modelfs.errors import (
 )
 from modelfs.store import Store
 
-STALL_S = 1.0
-HANGING_S = 15.0
+HANGING_S = 30.0
 
 DATA = bytes(range(256)) * 400
 
@@ -65,11 +64,11 @@ ON_READ = [
 
 
 @pytest.fixture
-def store(each_engine: Engine, azure_venue: AzureFaultVenue) -> Store:
+def store(each_engine: Engine, azure_venue: AzureFaultVenue, stall_timeout_s: float) -> Store:
     del each_engine
     azure_venue.put("m/x", DATA)
     url = f"as://127.0.0.1:{azure_venue.server.port}/account/bkt/repo"
-    return open_url(url, environment={}, stall_timeout_s=STALL_S)
+    return open_url(url, environment={}, stall_timeout_s=stall_timeout_s)
 
 
 def only(store: Store) -> ObjectInfo:

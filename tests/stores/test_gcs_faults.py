@@ -37,8 +37,7 @@ from modelfs.errors import (
 from modelfs.gcs_errors import from_status
 from modelfs.store import Store
 
-STALL_S = 1.0
-HANGING_S = 15.0
+HANGING_S = 30.0
 
 DATA = bytes(range(256)) * 400
 
@@ -71,10 +70,12 @@ ON_READ = [
 
 
 @pytest.fixture
-def store(gcs_venue: GcsFaultVenue) -> Store:
+def store(gcs_venue: GcsFaultVenue, stall_timeout_s: float) -> Store:
     gcs_venue.put("m/x", DATA)
     url = gcs_venue.server.url
-    return open_gcs("gs://bkt/repo", environment=gcs_venue.environment, endpoint_url=url, stall_timeout_s=STALL_S)
+    return open_gcs(
+        "gs://bkt/repo", environment=gcs_venue.environment, endpoint_url=url, stall_timeout_s=stall_timeout_s
+    )
 
 
 def only(store: Store) -> ObjectInfo:

@@ -42,8 +42,8 @@ from modelfs.errors import (
 from modelfs.s3_errors import WrongRegionError
 from modelfs.store import Store
 
-STALL_S = 1.0
-HANGING_S = 15.0
+STALL_S = 1.0  # as the fixture of that name has it
+HANGING_S = 30.0
 
 DATA = bytes(range(256)) * 400
 
@@ -88,9 +88,9 @@ ON_LIST = [
 
 
 @pytest.fixture
-def store(fault_venue: FaultVenue) -> Store:
+def store(fault_venue: FaultVenue, stall_timeout_s: float) -> Store:
     fault_venue.put("m/x", DATA)
-    return open_url(f"s3://{fault_venue.server.url}/bkt/repo", stall_timeout_s=STALL_S)
+    return open_url(f"s3://{fault_venue.server.url}/bkt/repo", stall_timeout_s=stall_timeout_s)
 
 
 def only(store: Store) -> ObjectInfo:
