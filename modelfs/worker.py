@@ -13,6 +13,7 @@ before it showed, before it asks the store.
 """
 
 import argparse
+import ctypes
 import json
 import logging
 import os
@@ -60,6 +61,8 @@ PENDING_TOLD = 100  # folders, by the status
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
 UNMOUNTING_S = 5.0
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
@@ -361,6 +364,9 @@ def main() -> None:
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
+    # nor begin one: the kernel has that wait for all threads first, and one that pushes may wait for what only the
+    # next worker answers, which is not started before (seen)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     # before a store's library reads it; /proc/PID/environ shows only what a process was started with
     os.environ.update(plan.pop("environment", {}))
     config = plan["config"]

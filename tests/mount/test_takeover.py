@@ -15,7 +15,7 @@ from mount.mounting_for_tests import ACCESS_KEY, PATIENCE_S, SECRET_KEY, is_moun
 from mount.takeovers import HERE, all_gone, kill_worker, reading, wait_until_served
 
 MIB = 1 << 20
-KILLS = 3  # more come with growing pauses: tests/soak/kill_workers.py
+KILLS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL)  # more come with growing pauses: tests/soak/kill_workers.py
 
 
 def put(store: FaultServer, folder: Path, key: str, size: int) -> Path:
@@ -41,12 +41,12 @@ def test_r5_readers_and_mappings_see_nothing_of_a_worker_that_is_killed_again_an
         supervisor, killed = mount.status()["pid"], []
         how = "look-up" if older else "walk"
         with reading(mount.path / "m" / "1" / "x", source, mount.path, how=how) as readers:
-            for _ in range(KILLS):
+            for number in KILLS:
                 readers.come_round()
-                killed.append(kill_worker(supervisor))
+                killed.append(kill_worker(supervisor, number))
             readers.come_round()
         found = mount.status()
-        assert (found["restarts"], found["restart_reason"], found["pid"]) == (KILLS, "signal SIGKILL", supervisor)
+        assert (found["restarts"], found["restart_reason"], found["pid"]) == (len(KILLS), "signal SIGKILL", supervisor)
         wait_until(lambda: all_gone(killed))
         assert mount.command("unmount", str(mount.path)).returncode == 0
         assert not mount.processes()
