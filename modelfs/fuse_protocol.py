@@ -46,11 +46,16 @@ _UNANSWERED = {2, 36, 41, 42}  # FORGET, INTERRUPT, NOTIFY_REPLY, BATCH_FORGET
 
 
 class Request(NamedTuple):
-    """The head of a request: its number, what it asks for, and the inode that it is about."""
+    """The head of a request: what an answer must name, what it asks for, and the inode that it is about."""
 
     unique: int
     opcode: int
     inode: int
+
+    @property
+    def number(self) -> int:
+        """Return what stays the same when it is sent again."""
+        return self.unique & ~RESENT
 
     @property
     def name(self) -> str:

@@ -60,13 +60,15 @@ class LostRequests:
 
         Raises OSError when the connection is gone.
         """
-        os.write(self._descriptor, fuse_protocol.RESEND)
         if not was_short:
             self._taken.clear()
+            os.write(self._descriptor, fuse_protocol.RESEND)
             return Outcome(None, 0)
-        lost = [request for request in self._read() if request.unique & RESENT]
-        self._taken = Counter({request.unique: self._taken[request.unique] + 1 for request in lost})
-        suspects = [request for request in lost if self._taken[request.unique] >= TAKEN_MOST]
+        waiting = {request.number for request in self._read()}  # nobody has taken these but us, now
+        os.write(self._descriptor, fuse_protocol.RESEND)
+        lost = [each for each in self._read() if each.unique & RESENT and each.number not in waiting]
+        self._taken = Counter({request.number: self._taken[request.number] + 1 for request in lost})
+        suspects = [request for request in lost if self._taken[request.number] >= TAKEN_MOST]
         for request in suspects:
             log.error(
                 "a request is given up: %d workers that had it have died within seconds request=%s inode=%d",
@@ -94,7 +96,7 @@ class LostRequests:
             if not taken:
                 log.warning("what the last worker had taken cannot be ended: the kernel sends no request")
                 return Outcome(0, 0)
-            newest = max(request.unique & ~RESENT for request in taken)
+            newest = max(request.number for request in taken)
             oldest = max(self._ended_to, newest - fuse_protocol.NUMBER_STEP * _NUMBERS_MOST)
             ended = sum(self._end(number) for number in range(newest, oldest, -fuse_protocol.NUMBER_STEP))
             self._ended_to = newest

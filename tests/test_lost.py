@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import random
 import select
 import signal
 import struct
@@ -89,11 +90,11 @@ def test_all_that_was_taken_can_be_taken_again(connection: Connection, was_short
     requests = requests_of(connection)
     assert requests.can_resend
     connection.ask(5)
-    taken = {connection.take().unique for _ in range(5)}
+    taken = {connection.take().number for _ in range(5)}
     outcome = requests.send_again(was_short=was_short)
     assert outcome == ((5, 0) if was_short else (None, 0))
     again = [connection.take() for _ in range(5)]
-    assert {request.unique & ~fuse_protocol.RESENT for request in again} == taken
+    assert {request.number for request in again} == taken
     for request in again:
         connection.serve(request)
     assert connection.codes() == [0] * 5
@@ -108,15 +109,34 @@ def test_only_what_several_workers_of_a_short_life_had_taken_is_given_up(
     connection.take()
     for death in range(1, TAKEN_MOST + 1):
         connection.ask()
-        other = connection.take().unique
+        other = connection.take().number
         is_last = death == TAKEN_MOST
         assert requests.send_again(was_short=True) == ((1, 1) if is_last else (2, 0))
         again = [connection.take(), connection.take()]  # at last also what the kernel asks once more by itself
         for request in again:
-            if is_last or request.unique & ~fuse_protocol.RESENT == other:
+            if is_last or request.number == other:
                 connection.serve(request)
     assert connection.codes() == [0] * (1 + TAKEN_MOST)
     assert "request=STATFS inode=1" in caplog.text
+
+
+@needs_resend
+@pytest.mark.parametrize("seed", range(5))
+def test_what_waited_while_workers_died_is_not_suspected(connection: Connection, seed: int) -> None:
+    requests, chance, asking = requests_of(connection), random.Random(seed), 4
+    connection.ask(asking)
+    taken: dict[int, int] = {}  # how often in a row
+    for _ in range(100):
+        now = {connection.take().number for _ in range(chance.randint(0, asking))}
+        taken = {number: taken.get(number, 0) + 1 for number in now}
+        suspects = [number for number, times in taken.items() if times == TAKEN_MOST]
+        outcome = requests.send_again(was_short=True)
+        assert outcome == (len(taken) - len(suspects), len(suspects))
+        if suspects:
+            break
+    for _ in range(asking):  # who was given up asks once more
+        connection.serve(connection.take())
+    assert connection.codes() == [0] * asking
 
 
 @needs_resend
