@@ -21,6 +21,7 @@ import os
 import select
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from modelfs import fuse_protocol
@@ -81,33 +82,33 @@ class LostRequests:
         return Outcome(len(lost) - len(suspects), len(suspects))
 
     def end(self, provoke: Callable[[], contextlib.AbstractContextManager[object]]) -> Outcome:
-        """End them by their numbers. ``provoke`` makes, while it lasts, a request whose number tells the last one.
+        """End them by their numbers, which are below that of the first that nobody has taken, and that one.
 
-        Raises OSError when the connection is gone.
+        ``provoke`` makes such a request, while it lasts. Raises OSError when the connection is gone.
         """
         with contextlib.ExitStack() as provoked:
-            taken = self._read()
+            taken = self._read(1)
             if not taken:
                 provoked.enter_context(provoke())
                 readable = select.poll()
                 readable.register(self._descriptor, select.POLLIN)
                 readable.poll(_PROVOKED_S * 1000)
-                taken = self._read()
+                taken = self._read(1)
             if not taken:
                 log.warning("what the last worker had taken cannot be ended: the kernel sends no request")
                 return Outcome(0, 0)
-            newest = max(request.number for request in taken)
+            newest = taken[0].number
             oldest = max(self._ended_to, newest - fuse_protocol.NUMBER_STEP * _NUMBERS_MOST)
             ended = sum(self._end(number) for number in range(newest, oldest, -fuse_protocol.NUMBER_STEP))
             self._ended_to = newest
             return Outcome(0, ended)
 
-    def _read(self) -> list[Request]:
-        """Take all that waits to be read and is answered at some time."""
+    def _read(self, most: int = _REQUESTS_MOST) -> list[Request]:
+        """Take what waits to be read and is answered at some time, the oldest first."""
         flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
         fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_NONBLOCK)
         try:
-            return list(self._read_now())
+            return list(islice(self._read_now(), most))
         finally:
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
 

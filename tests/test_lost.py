@@ -165,20 +165,20 @@ def test_what_was_taken_is_ended_by_its_number_and_the_kernel_asks_again_by_itse
     assert connection.codes() == [0] * 12
 
 
-def test_a_request_that_waits_tells_the_last_number_too(connection: Connection) -> None:
+def test_the_first_request_that_waits_tells_the_last_number_and_the_others_stay(connection: Connection) -> None:
     requests = requests_of(connection)
     connection.ask()
     connection.take()
-    connection.ask()
+    connection.ask(3)
     select.select([connection.descriptor], [], [], 60)
 
     def nobody_need_be_provoked() -> NoReturn:
         raise AssertionError
 
     assert requests.end(nobody_need_be_provoked) == (0, 2)
-    for _ in range(2):
+    for _ in range(4):
         connection.serve(connection.take())
-    assert connection.codes() == [0, 0]
+    assert connection.codes() == [0] * 4
 
 
 def test_where_no_request_comes_nothing_can_be_ended_and_the_log_says_so(
