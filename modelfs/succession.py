@@ -34,6 +34,7 @@ for a page, every failing mount ends within 15 s."""
 _TAKING_OVER_S = 60.0  # what was shown last is loaded meanwhile: 2 s for a million objects, and others may be busy
 _HAND_OVER_S = 10.0
 _LETTING_GO_S = 30.0  # how long a killed process may take to give its memory back
+_REAPED_S = 0.05
 _LOOK_S = 0.5
 """How often is looked for what nothing tells of: a worker half dead, and the end of a connection whose worker was
 stopped. A look takes 30 us."""
@@ -161,7 +162,7 @@ class Succession:
     def _note_death(self) -> None:
         assert self._worker is not None  # noqa: S101  for the type checker: there was one from the beginning
         worker = self._worker
-        self._watch.until(lambda: worker.ended or None, _LOOK_S)  # its end may be about to be told
+        self._watch.until(lambda: worker.ended or None, _REAPED_S)  # its end may be about to be told
         self._see_to_the_end()
         self._is_serving = False
         how = worker.how_it_ended()
@@ -186,7 +187,7 @@ class Succession:
         self._worker = worker = self._start(takes_over=True)
         try:
             self._await_listing(worker, _TAKING_OVER_S)
-            self._await_letting_go(worker, last)
+            self._await_letting_go(worker)
             self._offer(worker, fuse_protocol.init_again(self._init, self._init_answer))
             outcome = self._see_to_lost(self._lost)
             self._go(worker)
@@ -202,9 +203,13 @@ class Succession:
         )
         self._on_change(True)  # noqa: FBT003  what it means stands in the docstring
 
-    def _await_letting_go(self, worker: Worker, last: Worker) -> None:
+    def _await_letting_go(self, worker: Worker) -> None:
+        """Wait until no worker before this one can read from the descriptor."""
         what = "be given the mount, because the last one does not end,"
-        self._await(worker, lambda: last.has_let_go or None, what=what, within_s=_LETTING_GO_S)
+        self._await(worker, self._have_let_go, what=what, within_s=_LETTING_GO_S)
+
+    def _have_let_go(self) -> bool | None:
+        return all(former.has_let_go for former in self._former) or None
 
     def _see_to_lost(self, lost: LostRequests) -> Outcome:
         try:

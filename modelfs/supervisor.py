@@ -33,7 +33,7 @@ log = logging.getLogger("modelfs.supervisor")  # __name__ is "__main__" here
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "modelfs.worker")
 
-_UNMOUNTING_S = 5.0
+_UNMOUNTING_S = 3.0  # with all that may follow less than the 25 s that a parent waits, and systemd's 30
 _STOPPING_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -26,7 +26,7 @@ _MESSAGE_BYTES = 64 * 1024
 _KILLED_S = 5.0
 _REAPED_S = 1.0
 _LOOK_S = 0.05
-_GONE = ("", "Z", "X")  # states of a thread that is no more: /proc/PID/stat
+_DEAD = ("Z", "X")  # states of a thread that is no more: proc_pid_stat(5)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -160,18 +160,18 @@ class Worker:
         A thread that waits for a page, as one does that pushes, is left behind by a SIGKILL until that page is read,
         and the process with it. Nothing tells of that: it has to be looked at.
         """
-        return self.ended or _state(f"/proc/{self.process.pid}/stat") in _GONE
+        return self.ended or _state(f"/proc/{self.process.pid}/stat") in _DEAD
 
     @property
     def has_let_go(self) -> bool:
         """Whether nothing of it reads from the descriptor that it served, now or later.
 
-        What is left of a dead one are threads that wait in the kernel; the first one, which reads, is not among them.
+        What may be left of a dead one are threads that wait in the kernel, and the first one, which reads, is none.
         """
         if self.ended:
             return True
-        states = {int(path.name): _state(f"{path}/stat") for path in _threads(self.process.pid)}
-        return all(state in _GONE or (state == "D" and thread != self.process.pid) for thread, state in states.items())
+        left = [_state(f"{path}/stat") for path in _threads(self.process.pid)]
+        return self.is_dead and all(state in {"", "D", *_DEAD} for state in left)
 
     def how_it_ended(self) -> str:
         """Return "status N" or the name of the signal that ended it."""
