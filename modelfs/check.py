@@ -28,6 +28,7 @@ _READ_BYTES = 16 * 1024 * 1024
 """What one large request of a stream brings, twice: enough to see past the start of a connection."""
 
 _THREADS = 2
+_RECENT_S = 3600.0
 _MOUNTPOINT = "/mnt/models"
 _HIDDEN = "?***"
 
@@ -177,6 +178,8 @@ def check_mount(mountpoint: str, config: Config) -> list[Line]:
     good = mount.state == "healthy"
     words = mount.state + (f": {mount.reason}" if mount.reason else "")
     lines = [Line("mount", "good" if good else "bad", f"{mount.source} at {mountpoint} is {words}")]
+    if mount.restarts:
+        lines.append(_restarted(mount))
     if mount.details:
         lines.extend(_tried(runtime.folder_of(root, mountpoint)))
         lines.extend(_served(mount.details, config))
@@ -185,6 +188,15 @@ def check_mount(mountpoint: str, config: Config) -> list[Line]:
     lines.append(_read_ahead(mountpoint))
     lines.append(Line("commands", "known", _triton(mountpoint)))
     return lines
+
+
+def _restarted(mount: mounts.Mount) -> Line:
+    """Tell how often a worker has died; of the last hour somebody should look why."""
+    age_s = max(0.0, time.time() - mount.restarted_at_s)
+    times = "once" if mount.restarts == 1 else f"{mount.restarts} times"
+    text = f"its worker was replaced {times}, last {age_s:.0f} s ago, when it ended with {mount.restart_reason}"
+    look = f"; look into {mount.log}" if mount.log else ""
+    return Line("worker", "doubtful", text + look) if age_s < _RECENT_S else Line("worker", "known", text)
 
 
 def _tried(folder: str) -> list[Line]:

@@ -45,6 +45,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.listed: Models = {}
+        """The objects that count. Whoever takes a mount over puts in what another one has listed."""
         self.lacking: dict[str, frozenset[str]] = {}
         """By model, the keys that are admitted although its last listing lacked them, also one that came early."""
         self._missing: dict[str, frozenset[str]] = {}  # by model; none is empty

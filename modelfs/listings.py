@@ -84,7 +84,9 @@ class Listings:
         self._began_s = self._witnessed_s = -math.inf  # of the listing, and of the witness, that was had last
         self._taken: Taken | None = None
         self._begin_on_open = partial(OnOpen, store, policy=policy)
-        self._on_open = self._begin_on_open() if is_on_open else None
+        self._on_open: OnOpen | None = None
+        if is_on_open:
+            self.begin_on_open()
         self._most_objects = most_objects if isinstance(store, Levelled) else None
         self.is_following = False
         self.recall: Recall = _as_it_is
@@ -96,6 +98,12 @@ class Listings:
     def is_on_open(self) -> bool:
         """Whether models are listed when they are used."""
         return self._on_open is not None
+
+    def begin_on_open(self, known: Iterable[str] = ()) -> None:
+        """Have models listed when they are used, from now on. All is known already of the models ``known``."""
+        self._on_open = self._begin_on_open()
+        for model in known:
+            self._on_open.note_open(model)
 
     def note_use(self, model: str, *, is_open: bool) -> None:
         """Take note that a model is used; with ``is_open`` all of it is known from now on."""

@@ -171,6 +171,8 @@ class Looks:
         if differences:
             log.info("a model changed model=%r folders=%d", name, len(differences))
         await self._tell([each for each in differences if each not in first])
+        if differences:
+            self._view.note_told()
         look.told.set()
 
     def _note(self, *, in_time: bool) -> None:

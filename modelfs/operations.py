@@ -2,9 +2,10 @@
 
 Law: the only module that raises FUSEError. Our exceptions become their errno, anything unexpected becomes a logged
 EIO, because a handler that lets another exception out ends the pyfuse3 session and leaves the caller hanging.
-Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data. There are two
-exceptions, both bounded: a lookup in the root outside a poll (``looks``), and the open of a file that was replaced in
-the store while its successor is not shown yet.
+Everything but ``read`` is answered from memory and never waits, so metadata never waits behind data. There are three
+exceptions, all bounded: a lookup in the root outside a poll (``looks``), the open of a file that was replaced in the
+store while its successor is not shown yet, and the first requests after a takeover, which wait until the numbers that
+another worker has given are found again.
 
 A file handle is the inode's number: a worker that takes over a mount needs no table of handles. pyfuse3 gives the
 buffer that ``read`` returns to the kernel before anything else runs.
@@ -26,8 +27,10 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.errors import ModelfsError, ObjectNotFoundError, VersionGoneError
 from modelfs.foresight import Foresight
+from modelfs.inherited import Inherited
 from modelfs.inodes import ROOT_INODE, Inode, Inodes
 from modelfs.invalidations import Invalidations
+from modelfs.journal import Journal
 from modelfs.looks import Looks
 from modelfs.streamer import Streamer
 from modelfs.tree import Difference, Directory, File, Node
@@ -98,7 +101,8 @@ class Operations(pyfuse3.Operations):
     """Serves ``view`` to the kernel. ``open_streamer`` makes the Streamer of a file when it is first opened.
 
     Without ``xattrs`` nothing has an extended attribute. Without ``looks``, which take this object's ``invalidate``,
-    every name is answered from the tree alone.
+    every name is answered from the tree alone. ``takes_over`` is the journal of the worker before this one: the kernel
+    may know inodes that it was told of by that.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Operations(pyfuse3.Operations):
         open_streamer: Callable[[ObjectInfo, int], Streamer],
         foresight: Foresight | None = None,
         xattrs: Xattrs | None = None,
+        takes_over: Journal | None = None,
     ) -> None:
         super().__init__()
         self._foresight = foresight
@@ -117,6 +122,7 @@ class Operations(pyfuse3.Operations):
         self._invalidations = Invalidations()
         self.view = view
         self.inodes = Inodes()
+        self.inherited = Inherited(view, self.inodes, takes_over) if takes_over is not None else None
         self._ownership = ownership
         self._open_streamer = open_streamer
         self._streamers: dict[int, Streamer] = {}
@@ -135,7 +141,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext | None = None
     ) -> pyfuse3.EntryAttributes:
         """Answer one name from the tree. In the root it is looked for in the store first, unless a poll asks."""
-        parent = self._inode(parent_inode)
+        parent = await self._inode(parent_inode)
         child = _decoded(name)
         if parent.number == ROOT_INODE and self.looks is not None:
             await self.looks.before_lookup(child, _thread(ctx))
@@ -152,20 +158,21 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: list[tuple[InodeT, int]]) -> None:  # type: ignore[override]  # a Sequence of pairs
         """Take back lookups. Nothing may be raised here."""
         for number, lookups in inode_list:
-            self.inodes.forget(number, lookups)
+            if self.inodes.forget(number, lookups) and self.inherited is not None:
+                self.inherited.forget(number)
 
     @answers_errno
     async def getattr(self, inode: InodeT, ctx: RequestContext | None = None) -> pyfuse3.EntryAttributes:
         """Answer from the inode's own version, or for a folder from the current tree."""
         self._note_request(ctx)
-        known = self._inode(inode)
+        known = await self._inode(inode)
         node = known.file or self._directory(known)
         return self._attributes(known.number, node, in_root=False)
 
     @answers_errno
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
         """Say yes: the kernel checks the modes itself (default_permissions)."""
-        self._inode(inode)
+        await self._inode(inode)
         return True
 
     # folders
@@ -173,7 +180,7 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a folder; the handle is its number."""
-        known = self._inode(inode)
+        known = await self._inode(inode)
         if inode == ROOT_INODE and self.looks is not None:
             names = len(self._directory(known).children)
             self.looks.visits.note_reading(_thread(ctx), trio.current_time(), names=names)
@@ -186,7 +193,7 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """List with attributes (READDIRPLUS). Cookies hash the names, so a tree swapped in between is no harm."""
-        parent = self._inode(InodeT(fh))
+        parent = await self._inode(InodeT(fh))
         in_root = parent.number == ROOT_INODE
         if in_root and self.looks is not None:
             self.looks.visits.note_more(trio.current_time())
@@ -209,7 +216,7 @@ class Operations(pyfuse3.Operations):
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
         self._note_request(ctx)
-        known = self._inode(inode)
+        known = await self._inode(inode)
         if known.file is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
         shown = self.view.find(known.path)
@@ -228,7 +235,7 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Answer exactly these bytes of one version, cut to its size, or an errno."""
-        known = self._inode(InodeT(fh))
+        known = await self._inode(InodeT(fh))
         if known.file is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
         if off == 0 and self._foresight is not None:
@@ -279,7 +286,7 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
         if self._xattrs is None or not name.startswith(_XATTR_PREFIX):
             raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
-        known = self._inode(inode)
+        known = await self._inode(inode)
         node = known.file or self._directory(known)
         value = await self._xattrs.value(known.path, node, name.decode(errors="replace"))
         if value is None:
@@ -291,7 +298,7 @@ class Operations(pyfuse3.Operations):
         """Answer the names of what ``getxattr`` tells."""
         if self._xattrs is None:
             return []
-        known = self._inode(inode)
+        known = await self._inode(inode)
         names = self._xattrs.names(known.path, known.file or self._directory(known))
         return [XAttrNameT(name.encode()) for name in names]
 
@@ -323,12 +330,12 @@ class Operations(pyfuse3.Operations):
         When this returns the kernel has forgotten it.
         """
         for path, names in differences:
-            folder = self.inodes.known(path, _ANY_FOLDER)
+            folder = self._folder_number(path)
             if folder is None:
                 continue  # the kernel holds nothing of it
             if names and not path and self.looks is not None:
                 await self.looks.until_nobody_waits()
-            await self._invalidations.forget(folder.number, names)
+            await self._invalidations.forget(folder, names)
 
     # inside
 
@@ -353,8 +360,17 @@ class Operations(pyfuse3.Operations):
         if self.looks is not None:
             self.looks.note_opening(inode.path)
 
-    def _inode(self, number: InodeT) -> Inode:
+    def _folder_number(self, path: str) -> int | None:
+        """Return the number of a folder that the kernel may know; None when it does not."""
+        if self.inherited is not None and path:
+            return self.inodes.number_of(path, _ANY_FOLDER)
+        folder = self.inodes.known(path, _ANY_FOLDER)
+        return folder.number if folder is not None else None
+
+    async def _inode(self, number: InodeT) -> Inode:
         inode = self.inodes.get(number)
+        if inode is None and self.inherited is not None:
+            inode = await self.inherited.find(number)
         if inode is None:
             raise pyfuse3.FUSEError(errno.ESTALE)  # the kernel then looks its path up again
         return inode

@@ -73,12 +73,16 @@ class _Waiting:
 
 
 class Settling:
-    """Decides, listing after listing. ``known`` is what was shown before this process began, in no order."""
+    """Decides, listing after listing. ``known`` is what was shown before this process began, in no order.
 
-    def __init__(self, settle_s: float, known: Iterable[ObjectInfo]) -> None:
+    ``listed``: it is shown still, by a mount that this process has taken over. Then no listing is the first one: what
+    differs from it has changed just now.
+    """
+
+    def __init__(self, settle_s: float, known: Iterable[ObjectInfo], *, listed: Models | None = None) -> None:
         self._settle_s = settle_s
         self._known = by_model(known)
-        self._listed: Models | None = None
+        self._listed = listed
         self._versions: dict[str, Versions] = {}  # of the models in which something waits
         self._waiting: dict[str, dict[str, _Waiting]] = {}  # by model and version; no model has none
 

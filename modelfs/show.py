@@ -202,6 +202,9 @@ def _walk(shown: "Tree", *, recursive: bool) -> Iterator[dict[str, Any]]:
 
 def _words(mount: Mount) -> str:
     words = f"{mount.state}: {mount.reason}" if mount.reason else mount.state
+    if mount.restarts:
+        times = "once" if mount.restarts == 1 else f"{mount.restarts} times"
+        words += f" (worker restarted {times}, last {_time(mount.restarted_at_s)} after {mount.restart_reason})"
     return f"{words} (log: {mount.log})" if mount.log and mount.state in {"crashed", "unhealthy"} else words
 
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from modelfs import collector
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
-from modelfs.gate import Gate, Models, Objects
+from modelfs.gate import Gate, Models, Objects, by_model
+from modelfs.journal import Journal
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.tree import Difference, Tree
@@ -38,11 +39,16 @@ class Shown(NamedTuple):
 class Showing:
     """Follows the listings of one mount. ``gate`` tells what was listed; see ``View`` for the rest."""
 
-    def __init__(self, *, show_hidden: bool, settle_s: float, memory: Memory | None) -> None:
+    def __init__(
+        self, *, show_hidden: bool, settle_s: float, memory: Memory | None, journal: Journal | None = None
+    ) -> None:
         self.gate = Gate()
         self._show_hidden = show_hidden
         self._settle_s = settle_s
         self._memory = memory
+        self._journal = journal
+        self.is_taken_over = False
+        """Whether another worker made what is shown, and nothing was listed since."""
         self._settling: Settling | None = None
         self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
         self._shown: Tree = trees.EMPTY  # by this one
@@ -62,6 +68,15 @@ class Showing:
         """Tell whether nothing but its name is known of a folder of the root."""
         return model in self._bare
 
+    def take_over(self, shown: Tree, *, is_on_open: bool) -> None:
+        """Go on from what the worker before this one showed; ``is_on_open``: its empty folders were never listed."""
+        self._previous = self._shown = shown
+        self.is_taken_over = True
+        if is_on_open:
+            folders = shown.root.children.items()
+            bare = (name for name, node in folders if isinstance(node, trees.Directory) and not node.children)
+            self._bare = frozenset(bare)
+
     def take(
         self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool, bare: Collection[str] = ()
     ) -> list[ObjectInfo]:
@@ -69,6 +84,7 @@ class Showing:
 
         Of the folders ``bare`` only the names were listed.
         """
+        self._go_on()
         if self._shown is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
             self._previous = self._memory.recall()
         if self._settling is None and self._settle_s:
@@ -83,6 +99,7 @@ class Showing:
 
     def take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[ObjectInfo] | None:
         """Take a complete listing of one model; see ``take``. None where nothing else can be shown than before."""
+        self._go_on()
         before = self.gate.listed.get(model, {})
         objects = self.gate.admit_model(model, listing)
         is_first, self._bare = model in self._bare, self._bare - {model}
@@ -102,10 +119,22 @@ class Showing:
         if self._memory is not None:
             self._memory.keep(new)  # before it is shown: a crash must not take a time back
         differences = trees.differences(self._shown, new)
+        if self._journal is not None:
+            self._journal.keep(self._shown, new, differences)
         self._previous = self._shown = new
         pending = tuple(self._settling.pending) if self._settling is not None else ()
         self._remarks.tell(new, pending)
         return Shown(new, differences, pending, self._settling.settles_s if self._settling is not None else None)
+
+    def _go_on(self) -> None:
+        """After a takeover, take for listed what is shown: what differs from it has changed just now."""
+        if not self.is_taken_over:
+            return
+        shown = by_model(info for info in trees.listing_of(self._shown).values())
+        known = {model: objects for model, objects in shown.items() if model not in self._bare}
+        self.gate.listed = known
+        self._settling = Settling(self._settle_s, (), listed=known) if self._settle_s else None
+        self.is_taken_over = False
 
     def _build(self, texts: Texts) -> Tree:
         models = self._concerned()

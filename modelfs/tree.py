@@ -390,6 +390,24 @@ def files(tree: Tree) -> dict[str, ObjectInfo]:
     return found
 
 
+def listing_of(tree: Tree) -> dict[str, ObjectInfo]:
+    """Return, by key, objects that would show ``tree``: its files, and a marker for each folder that is empty.
+
+    >>> list(listing_of(build([ObjectInfo(key, 7, "v", 5) for key in ("m/1/a", "m/1/", "m/2/")])))
+    ['m/1/a', 'm/2/']
+    """
+    found = files(tree)
+    waiting = [("", tree.root)]
+    while waiting:
+        path, folder = waiting.pop()
+        if path and not folder.children:
+            found[path] = ObjectInfo(path, 0, "", folder.mtime_ns)
+        for name, node in folder.children.items():
+            if isinstance(node, Directory):
+                waiting.append((f"{path}{name}/", node))
+    return found
+
+
 def files_below(node: Node) -> Iterator[ObjectInfo]:
     """Yield the objects of all the files in and below ``node``, or of the file that it is.
 

@@ -26,13 +26,15 @@ from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
 from modelfs.gate import by_model
 from modelfs.gathering import gather
+from modelfs.journal import Journal
+from modelfs.journal import Shown as Inheritance
 from modelfs.listings import NEWS_LOOK_S, PATIENCE, Listings
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending
 from modelfs.showing import Showing, Shown
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
-from modelfs.tree import Difference, Node, Tree, find_below
+from modelfs.tree import Difference, Directory, Node, Tree, find_below
 from modelfs.withdrawn import Gone, Withdrawn
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,8 @@ class View:
     """The current tree of ``store``. ``refresh`` is called by one task at a time.
 
     With a ``settle_s`` of 0 everything shows as soon as it is listed. Without a ``memory`` the times go on only as
-    long as the view lives. Without ``listings`` every listing is asked of the store.
+    long as the view lives. Without ``listings`` every listing is asked of the store. Without a ``journal`` no other
+    process can go on with what is shown.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class View:
         settle_s: float = 0.0,
         memory: Memory | None = None,
         listings: Listings | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.tree: Tree = trees.EMPTY
         self.pending: tuple[Pending, ...] = ()
@@ -99,7 +103,11 @@ class View:
         self._policy = policy
         self._workers = trio.CapacityLimiter(2)  # not of ``limiter``, whose threads may all wait for the store
         self._listings = listings or Listings(store, policy=policy, limiter=limiter)
-        self._showing = Showing(show_hidden=show_hidden, settle_s=settle_s, memory=memory)  # of whoever has the turn
+        # of whoever has the turn
+        self._showing = Showing(show_hidden=show_hidden, settle_s=settle_s, memory=memory, journal=journal)
+        self._journal = journal
+        self._untold: list[Difference] = []  # by the worker before this one
+        self._telling = 0  # models taken alone of which the kernel is being told
         self._listings.recall = self._showing.gate.recall
         self._listings.known = lambda model: self._showing.gate.listed.get(model, {}).values()
         self._settles_s: float | None = None
@@ -137,8 +145,22 @@ class View:
             node = find_below(gone.node, below) if gone is not None else None
         return node
 
+    def take_over(self, shown: Inheritance) -> None:
+        """Show what a worker before this one showed last. What ``keep_fresh`` lists soon is compared with it."""
+        self.tree = shown.tree
+        self._listed_at = shown.listed_at
+        self._untold = shown.untold
+        if shown.is_on_open or self._listings.is_on_open:
+            children = shown.tree.root.children
+            known = (name for name, node in children.items() if isinstance(node, Directory) and node.children)
+            self._listings.begin_on_open(known)
+        self._showing.take_over(shown.tree, is_on_open=self._listings.is_on_open)
+        self._asked.set()
+
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
+        if self._showing.is_taken_over:
+            return False  # nobody knows yet
         listed = self._showing.gate.find(info.key)
         return listed is None or listed.version != info.version
 
@@ -191,7 +213,7 @@ class View:
         """List the folder ``model`` of the root alone, swap the tree if anything differs, and return where.
 
         What is new is shown, and nothing is withdrawn. Raises a ModelfsError and changes nothing. Not before the first
-        ``refresh``, and for one model by one task at a time.
+        ``refresh``, and for one model by one task at a time. Of what is returned ``note_told`` is told in the end.
         """
         while True:
             began_s, taken = trio.current_time(), self._taken
@@ -233,6 +255,7 @@ class View:
         shown = await self._in_thread(partial(self._showing.show, texts, model))
         self._swap(shown)
         self._hurry()
+        self._telling += bool(shown.differences)
         return shown.differences
 
     def _hurry(self) -> None:
@@ -262,6 +285,9 @@ class View:
         """
         is_early = False
         due_s = 0.0
+        if self._untold:
+            await _tell(on_change, self._untold)
+        await self._keep_told()
         while True:
             if not is_early:
                 due_s = trio.current_time() + self._wait_s(period_s)
@@ -281,10 +307,24 @@ class View:
             if differences:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
+            await self._keep_told()
             # who waits for the round finds in the mount what it told: the kernel knows by now
             tell = partial(_all_paths, differences)
             is_much = sum(len(each.names) for each in differences) > NAMES_AT_ONCE
             self._rounds.append(Round(self._begun, "", await self._in_thread(tell) if is_much else tell()))
+
+    def note_told(self) -> None:
+        """Take note that the kernel was told of what ``refresh_model`` returned."""
+        self._telling -= 1
+
+    async def _keep_told(self) -> None:
+        """Keep for the next worker that the kernel was told of all that is shown, if it was."""
+        if self._journal is None:
+            return
+        async with self._turn:
+            if not self._telling:
+                keep = partial(self._journal.told, self._listed_at, is_on_open=self._listings.is_on_open)
+                await self._in_thread(keep)
 
     def _wait_s(self, period_s: float) -> float:
         """Return how long to wait for the next regular listing."""

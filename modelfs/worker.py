@@ -8,10 +8,12 @@ needs to know comes through the plan's descriptor, never as an argument that eve
 
 The hand-over (tried on kernel 6.18 with pyfuse3 3.5): libfuse is told to use our end of a socket pair as its device,
 reads the kernel's INIT from it and answers into it; the supervisor forwards the answer to the kernel; then the real
-descriptor takes the socket's number. So a worker of a later time can be given the same mount in the same way.
+descriptor takes the socket's number. A later worker is given the same mount in the same way; it serves what the one
+before it showed, before it asks the store.
 """
 
 import argparse
+import ctypes
 import json
 import logging
 import math
@@ -19,7 +21,6 @@ import os
 import resource
 import select
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,14 +34,15 @@ import pyfuse3
 import trio
 from pyfuse3 import InodeT
 
-from modelfs import collector, control, kernel, location, logs, mounting, runtime
+from modelfs import collector, control, kernel, location, logs, mounting, runtime, unmounting
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.errors import ModelfsError, UsageError
+from modelfs.journal import Journal
 from modelfs.listings import Listings
 from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
-from modelfs.opening import open_configured
+from modelfs.opening import open_at_once, open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
@@ -65,6 +67,10 @@ PENDING_TOLD = 100  # folders, in one answer
 
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
+UNMOUNTING_S = 5.0
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
 
@@ -82,6 +88,9 @@ class Worker:
         self._location: location.Location
         self._store: Store
         self._listings: Listings
+        descriptors = plan.get("journal_fds")
+        self._journal = Journal(descriptors) if descriptors else None
+        self._takes_over = self._journal is not None and bool(plan.get("takes_over"))
         self._view: View
         self._operations: Operations
         self._reading: Reading
@@ -91,8 +100,9 @@ class Worker:
         """Serve, and return the exit status."""
         try:
             self._location = location.parse(self._plan["url"])
-            self._store = await open_configured(self._location, self._config, self._buffers)
-            await self._list_first(self._store)
+            if not await self._take_over():
+                await self._list_first()
+            await self._tell(event="listed", objects=self._view.tree.files)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
             return 2
@@ -105,40 +115,27 @@ class Worker:
         await self._listings.leave()
         return 0
 
-    async def _list_first(self, store: Store) -> None:
+    async def _take_over(self) -> bool:
+        """Show what the worker before this one showed, without a word from the store; False where there was none."""
+        if self._journal is None or not self._takes_over:
+            return False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._open_at_once)
+            shown = await trio.to_thread.run_sync(self._journal.recall)
+        if shown is None:
+            return False
+        self._make_view(most_objects=None)  # it was had as a whole, or says of itself that it was not
+        self._view.take_over(shown)
+        return True
+
+    async def _open_at_once(self) -> None:
+        self._store = await open_at_once(self._location, self._config, self._buffers)
+
+    async def _list_first(self) -> None:
         """Build the first tree. The time-out is for each page, so that a large repository may take its time."""
-        policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
-        limiter = trio.CapacityLimiter(2)
-        config = self._config
-        memory = Memory(
-            self._plan["state_dir"],
-            repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
-            mountpoint=self._plan["mountpoint"],
-        )
-        sharing = None
-        if config.share_listings and isinstance(store, Shareable):
-            identify = partial(_identity, store, str(config.refresh_s))
-            sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
-        if config.list_mode == "on-open" and not isinstance(store, Levelled):
-            raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
-        self._listings = Listings(
-            store,
-            policy=policy,
-            limiter=limiter,
-            period_s=config.refresh_s,
-            sharing=sharing,
-            is_on_open=config.list_mode == "on-open",
-            most_objects=config.list_limit,
-        )
-        self._view = View(
-            store,
-            policy=policy,
-            limiter=limiter,
-            show_hidden=config.show_hidden,
-            settle_s=config.settle_s,
-            memory=memory,
-            listings=self._listings,
-        )
+        if not self._takes_over:
+            self._store = await open_configured(self._location, self._config, self._buffers)
+        self._make_view(most_objects=self._config.list_limit)
         began_s = trio.current_time()
 
         async def time_page(objects: int) -> None:
@@ -149,7 +146,41 @@ class Worker:
 
         await self._view.refresh(time_page)
         await self._wait_for_the_young()
-        await self._tell(event="listed", objects=self._view.tree.files)
+
+    def _make_view(self, *, most_objects: int | None) -> None:
+        config = self._config
+        memory = Memory(
+            self._plan["state_dir"],
+            repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
+            mountpoint=self._plan["mountpoint"],
+        )
+        policy = RetryPolicy(deadline_s=config.mount_timeout_s)
+        limiter = trio.CapacityLimiter(2)
+        sharing = None
+        if config.share_listings and isinstance(self._store, Shareable):
+            identify = partial(_identity, self._store, str(config.refresh_s))
+            sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
+        if config.list_mode == "on-open" and not isinstance(self._store, Levelled):
+            raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
+        self._listings = Listings(
+            self._store,
+            policy=policy,
+            limiter=limiter,
+            period_s=config.refresh_s,
+            sharing=sharing,
+            is_on_open=config.list_mode == "on-open",
+            most_objects=most_objects,
+        )
+        self._view = View(
+            self._store,
+            policy=policy,
+            limiter=limiter,
+            show_hidden=config.show_hidden,
+            settle_s=config.settle_s,
+            memory=memory,
+            listings=self._listings,
+            journal=self._journal,
+        )
 
     async def _wait_for_the_young(self) -> None:
         """List again when what was stored just now has settled: a Triton that reads once must see it."""
@@ -198,9 +229,12 @@ class Worker:
             open_streamer=self._reading.open_streamer,
             foresight=self._reading.foresight,
             xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
+            takes_over=self._journal if self._takes_over else None,
         )
         self._looks = Looks(self._view, wait_s=config.look_s, nursery=nursery, tell=self._operations.invalidate)
         self._operations.looks = self._looks
+        if self._journal is not None and not self._takes_over:
+            self._journal.is_known = lambda number: self._operations.inodes.get(number) is not None
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
         """Take the mount over and serve it until it is unmounted, or the supervisor says stop or is gone."""
@@ -230,6 +264,8 @@ class Worker:
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
         nursery.start_soon(collector.keep_sweeping)
+        if self._operations.inherited is not None:
+            nursery.start_soon(self._operations.inherited.keep_lean)
         nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
         await self._tell(event="serving")
         nursery.start_soon(self._obey, ended, device)
@@ -253,9 +289,10 @@ class Worker:
         mountpoint = self._plan["mountpoint"]
         log.error("the supervisor is gone; unmounting mountpoint=%s", mountpoint)
         if device is not None and device == self._device():
-            with suppress(OSError, subprocess.SubprocessError):
-                # in a thread: fusermount3 may ask the very mount that we answer for
-                await trio.to_thread.run_sync(partial(mounting.unmount, mountpoint, lazy=True))
+            unmount = partial(unmounting.unmount, mountpoint, lazy=True, within_s=UNMOUNTING_S)
+            with suppress(OSError):
+                # in a thread: it may ask the very mount that we answer for
+                await trio.to_thread.run_sync(unmount)
 
     def _device(self) -> str | None:
         """Return the device number of what is mounted at our mount point, from the mount table."""
@@ -388,6 +425,9 @@ def main() -> None:
         plan = json.load(file)
     collector.tame()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
+    # nor begin one: the kernel has that wait for all threads first, and one that pushes may wait for what only the
+    # next worker answers, which is not started before (seen)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     # before a store's library reads it; /proc/PID/environ shows only what a process was started with
     os.environ.update(plan.pop("environment", {}))
     config = plan["config"]

@@ -16,6 +16,7 @@ ROWS = (
     (
         "errors",
         "blocks",
+        "identity",
         "answers",
         "cookies",
         "pace",
@@ -58,19 +59,19 @@ ROWS = (
     ("direct_client", "obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
     ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
-    ("engines",),
+    ("engines", "late_store"),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts", "sharing", "collector"),
+    ("connections", "memory_limit", "remembered", "journal", "texts", "sharing", "collector"),
     ("extents", "splitting", "on_open"),
     ("listings", "showing"),
     ("cache", "view"),
     ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
-    ("streamer",),
+    ("streamer", "inherited"),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
-    ("kernel", "control"),
+    ("kernel", "control", "unmounting"),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
@@ -82,7 +83,13 @@ ROWS = (
 )
 """A module imports only from rows above its own."""
 
-BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent",))
+BESIDE = (
+    ("mounting", "logs", "runtime", "fuse_protocol", "lives", "service_manager"),
+    ("watch", "lost", "unmounting"),
+    ("succession",),
+    ("supervisor",),
+    ("parent",),
+)
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {

@@ -28,6 +28,7 @@ class FakeView:
         self.differences: list[Difference] = []
         self.listed: list[tuple[str, float]] = []  # and when that began
         self.ended = 0
+        self.told = 0
         self.bare: set[str] = set()
 
     def note_use(self, model: str) -> bool:
@@ -35,6 +36,9 @@ class FakeView:
 
     def is_bare(self, model: str) -> bool:
         return model in self.bare
+
+    def note_told(self) -> None:
+        self.told += 1
 
     def find(self, path: str) -> Node | None:
         return self.tree.find(path)
@@ -156,6 +160,7 @@ def test_what_changed_in_the_model_is_told_before_the_lookup_is_answered_and_the
         assert await root.lookup("m") == pytest.approx(0.11)
         await trio.sleep(1)
         assert root.told == [([Difference("m", ("2",)), Difference("m/1", ("x",))], 1), ([Difference("", ("n",))], 0)]
+        assert root.view.told == 1  # of all
 
     in_virtual_time(body)
 

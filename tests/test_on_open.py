@@ -1,7 +1,8 @@
 """Repositories that are listed model by model, when somebody looks into one: what still holds, and what it costs."""
 
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -14,10 +15,20 @@ from stores.memory_store import MemoryStore
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError, ObjectNotFoundError
+from modelfs.journal import Journal
 from modelfs.remembered import Memory
 from modelfs.tree import Directory, File
 
 MODELS = 30
+
+
+@pytest.fixture
+def pair() -> Iterator[list[int]]:
+    """Yield two anonymous files, as the supervisor has them for a journal."""
+    files = [os.memfd_create(name) for name in "ab"]
+    yield files
+    for file in files:
+        os.close(file)
 
 
 def filled(kind: type[LevelledStore] = LevelledStore) -> LevelledStore:
@@ -195,3 +206,40 @@ async def test_what_was_shown_before_a_restart_stays_with_its_times_until_it_is_
         assert await names(parts, "m01") == ["1", "2", "config.pbtxt"]
         assert store.requests == 2
         assert parts.view.tree.find("m01/1/model.onnx") == shown
+
+
+async def test_a_worker_that_takes_over_knows_what_was_looked_into_and_lists_the_rest_when_it_is(
+    pair: list[int],
+) -> None:
+    store = filled()
+    async with on_open(store, journal=Journal(pair)) as parts:
+        await names(parts, "m01")
+    store.requests = 0
+    async with on_open(store, journal=Journal(pair), takes_over=True) as parts:
+        assert await names(parts, "m01") == ["1", "2", "config.pbtxt"]
+        assert store.requests == 0
+        assert await names(parts, "m02") == ["1", "2", "config.pbtxt"]
+        assert store.requests == 1
+        before = parts.view.tree
+        for _ in range(3):
+            assert await parts.view.refresh() == []
+        assert parts.view.tree.files == before.files == 7
+        assert parts.view.health().bare == MODELS - 2
+        assert await names(parts, "m03") == ["1", "2", "config.pbtxt"]
+
+
+async def test_what_was_told_of_a_model_alone_is_told_before_the_next_worker_is_said_to_know(pair: list[int]) -> None:
+    store = filled()
+    async with mounted(store, journal=Journal(pair)) as parts:
+        await parts.view._keep_told()
+        store.put("m01/1/new", b"new")
+        assert await parts.view.refresh_model("m01")
+        await parts.view._keep_told()
+        recalled = Journal(pair).recall()
+        assert recalled is not None
+        assert any(path == "m01/1" and "new" in names for path, names in recalled.untold)
+        parts.view.note_told()
+        await parts.view._keep_told()
+        recalled = Journal(pair).recall()
+        assert recalled is not None
+        assert recalled.untold == []
