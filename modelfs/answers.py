@@ -32,6 +32,17 @@ def parse_date_ns(text: str) -> int:
     return (since.days * 86_400 + since.seconds) * 10**9 + int((found[2] or "").ljust(9, "0"))
 
 
+def relative(key: str, prefix: str, folder: str) -> str:
+    """Return a listed key without the prefix of the repository. Raises SenselessError for one that was not asked for.
+
+    >>> relative("models/m/1/x", "models/", "m/")
+    'm/1/x'
+    """
+    if not key.startswith(prefix + folder):
+        raise SenselessError("the store lists keys outside the prefix")
+    return key[len(prefix) :]
+
+
 def xml_root(body: bytes) -> Any:
     """Return the root element of an answer in XML. Raises SenselessError for anything else, and for entities."""
     # Entities are how XML attacks its reader. No listing has any, nor a document type, which alone can define them.

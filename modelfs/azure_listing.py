@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from modelfs.answers import SenselessError, xml_root
+from modelfs.answers import SenselessError, relative, xml_root
 from modelfs.azure_errors import Refusal, from_refusal
 from modelfs.azure_signing import AzureCredential, AzureSas, authorized
 from modelfs.blocks import ObjectInfo
@@ -58,18 +58,23 @@ class Lister:
         # at debug level urllib3 logs each request's URL, and here that holds the SAS
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
-    def page(self, token: str | None) -> Page:
-        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as Azure has them."""
+    def page(self, token: str | None, folder: str = "", *, delimiter: str = "") -> Page:
+        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as Azure has them.
+
+        With a ``delimiter`` see ``Levelled``. Azure cannot begin a listing at a key.
+        """
         what = f"cannot list {self._container.display}"
         prefix = f"{self._container.prefix}/" if self._container.prefix else ""
         query = {"restype": "container", "comp": "list", "include": "metadata", "maxresults": str(_PAGE_KEYS)}
-        if prefix:
-            query["prefix"] = prefix
+        if prefix + folder:
+            query["prefix"] = prefix + folder
+        if delimiter:
+            query["delimiter"] = delimiter
         if token is not None:
             query["marker"] = token
         body = self._get(f"{self._container.url}?{urlencode(query, quote_via=quote, safe='')}", what)
         try:
-            page = parse_page(body, prefix=prefix)
+            page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
             raise CorruptAnswerError(f"{what}: {error}; is the URL an Azure blob endpoint's?") from error
         if page.next_token is not None and page.next_token == token:
@@ -99,7 +104,7 @@ def complaint(credential: AzureCredential | None) -> str:
     return ""
 
 
-def parse_page(body: bytes, *, prefix: str) -> Page:
+def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
     """Return the page that a List Blobs answer tells. Raises SenselessError for anything else."""
     root = xml_root(body)
     blobs = root.find("Blobs")
@@ -108,10 +113,11 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
         raise SenselessError("the store's answer is not a listing")
     if marker is None:
         raise SenselessError("the store's answer does not tell whether and how the listing goes on")
-    return Page(list(_objects(blobs, prefix=prefix)), marker.text or None)
+    folders = tuple(relative(_name(each), prefix, folder) for each in blobs.iterfind("BlobPrefix/Name"))
+    return Page(list(_objects(blobs, prefix=prefix, folder=folder)), marker.text or None, folders)
 
 
-def _objects(blobs: Any, *, prefix: str) -> Iterator[ObjectInfo]:
+def _objects(blobs: Any, *, prefix: str, folder: str) -> Iterator[ObjectInfo]:
     for entry in blobs.iterfind("Blob"):
         key = _name(entry.find("Name"))
         is_folder = _is_folder(entry)
@@ -119,16 +125,15 @@ def _objects(blobs: Any, *, prefix: str) -> Iterator[ObjectInfo]:
         etag = entry.findtext("Properties/Etag") or ""
         if not key or not etag or not (size.isascii() and size.isdigit()):
             raise SenselessError("an entry of the store's listing has no name, size or ETag")
-        if not key.startswith(prefix):
-            raise SenselessError("the store lists names outside the prefix")
+        key = relative(key, prefix, folder)
+        if not key:
+            continue  # the marker of the repository's own folder
         if is_folder and not key.endswith("/"):
             key += "/"
-        if len(key) == len(prefix):
-            continue  # the marker of the repository's own folder
         if not etag.startswith(('"', 'W/"')):
             etag = f'"{etag}"'  # as it is in every header; a listing leaves the quotes out
         mtime_ns = _date_ns(entry.findtext("Properties/Last-Modified") or "")
-        yield ObjectInfo(key[len(prefix) :], int(size), etag, mtime_ns)
+        yield ObjectInfo(key, int(size), etag, mtime_ns)
 
 
 def _name(element: Any) -> str:

@@ -103,6 +103,11 @@ def principal_of(credential: AzureCredential) -> str | None:
         return None
 
 
+def secrets_of(credential: AzureCredential) -> list[str]:
+    """Return all that a request depends on of ``credential``."""
+    return [credential.account, credential.key] if isinstance(credential, AzureKey) else [credential.token]
+
+
 def authorized(
     url: str, headers: Mapping[str, str], credential: AzureCredential | None, *, now: dt.datetime, method: str = "GET"
 ) -> tuple[str, dict[str, str]]:

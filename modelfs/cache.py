@@ -19,6 +19,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import trio
 
@@ -74,7 +75,7 @@ class BlockCache:
         if budget_bytes < BLOCK_BYTES:
             raise ValueError(f"a budget of {budget_bytes} bytes does not hold one block of {BLOCK_BYTES}")
         self._budget_bytes = budget_bytes
-        self._fetch = fetch
+        self.fetch = fetch  # may be replaced: what has begun goes on with the old one
         self._connections = connections
         self._nursery = nursery
         self._deadline_s = deadline_s
@@ -90,6 +91,14 @@ class BlockCache:
         return Statistics(
             self._budget_bytes, self._used_bytes, self._peak_bytes, self._fetches, self._fetched_bytes, len(self._room)
         )
+
+    def held_bytes(self) -> dict[Identity, int]:
+        """Return how many bytes of each version are in memory, of those of which any are."""
+        held: dict[Identity, int] = {}
+        for extent in chain(self._unread, self._read):
+            identity = (extent.info.key, extent.info.version)
+            held[identity] = held.get(identity, 0) + extent.length
+        return held
 
     def start(self, info: ObjectInfo, index: int, unit: int, on_landed: Landed | None = None) -> Extent | None:
         """Return the extent of block ``index``, begun now if need be; None when there is no room.
@@ -331,7 +340,7 @@ class BlockCache:
         self._fetches += 1
         try:
             with extent.loading:
-                data = checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
+                data = checked(extent, await self.fetch(extent.info, extent.offset, extent.length, ticket))
                 self._land(extent, data)
         except ModelfsError as error:
             extent.error = error

@@ -28,6 +28,7 @@ _READ_BYTES = 16 * 1024 * 1024
 """What one large request of a stream brings, twice: enough to see past the start of a connection."""
 
 _THREADS = 2
+_RECENT_S = 3600.0
 _MOUNTPOINT = "/mnt/models"
 _HIDDEN = "?***"
 
@@ -177,6 +178,8 @@ def check_mount(mountpoint: str, config: Config) -> list[Line]:
     good = mount.state == "healthy"
     words = mount.state + (f": {mount.reason}" if mount.reason else "")
     lines = [Line("mount", "good" if good else "bad", f"{mount.source} at {mountpoint} is {words}")]
+    if mount.restarts:
+        lines.append(_restarted(mount))
     if mount.details:
         lines.extend(_tried(runtime.folder_of(root, mountpoint)))
         lines.extend(_served(mount.details, config))
@@ -185,6 +188,15 @@ def check_mount(mountpoint: str, config: Config) -> list[Line]:
     lines.append(_read_ahead(mountpoint))
     lines.append(Line("commands", "known", _triton(mountpoint)))
     return lines
+
+
+def _restarted(mount: mounts.Mount) -> Line:
+    """Tell how often a worker has died; of the last hour somebody should look why."""
+    age_s = max(0.0, time.time() - mount.restarted_at_s)
+    times = "once" if mount.restarts == 1 else f"{mount.restarts} times"
+    text = f"its worker was replaced {times}, last {age_s:.0f} s ago, when it ended with {mount.restart_reason}"
+    look = f"; look into {mount.log}" if mount.log else ""
+    return Line("worker", "doubtful", text + look) if age_s < _RECENT_S else Line("worker", "known", text)
 
 
 def _tried(folder: str) -> list[Line]:
@@ -207,10 +219,25 @@ def _served(details: dict[str, Any], config: Config) -> list[Line]:
     if left_out := int(details["objects_not_shown"]):
         hidden = f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why"
         lines.append(Line("names", "doubtful", hidden))
+    lines.extend(_kept(details.get("disk")))
     reads = int(details.get("reads_failing", 0))
     failing = f"{reads} reads fail, and are tried again: {details['read_error']}"
     lines.append(Line("reads", "doubtful", failing) if reads else Line("reads", "good", "none fails now"))
     return lines
+
+
+def _kept(disk: dict[str, Any] | None) -> list[Line]:
+    """Tell of the cache on disk; a mount that has none says nothing."""
+    if disk is None:
+        return []
+    if disk["trouble"]:
+        return [Line("cache", "doubtful", f"the cache at {disk['path']} is not used: {disk['trouble']}")]
+    used = f"{disk['used_bytes'] / 1e9:.2f} of at most {disk['quota_bytes'] / 1e9:.2f} GB at {disk['path']}"
+    text = f"{used}; {disk['hit_bytes'] / 1e9:.2f} GB were read from there"
+    if damaged := int(disk["damaged_chunks"]):
+        what = f"{text}; {damaged} damaged chunks were fetched again: run 'modelfs cache verify', and look at the disk"
+        return [Line("cache", "doubtful", what)]
+    return [Line("cache", "good", text)]
 
 
 def _read_ahead(mountpoint: str) -> Line:

@@ -17,6 +17,7 @@ import typer
 
 from modelfs import __version__, sources
 from modelfs.cli_bench import bench
+from modelfs.cli_cache import cache, warm
 from modelfs.cli_options import as_words, with_settings
 from modelfs.cli_options import load as _load
 from modelfs.cli_publish import lint, refresh, seal
@@ -280,22 +281,37 @@ def ls(
     *,
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Show what lies in folders too.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="Show sizes and times too.")] = False,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Of a mount: what is not shown as it is stored, and why.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runtime_dir: RuntimeDir = None,
     config: ConfigFile = None,
     **flags: Any,
 ) -> None:
-    """List a repository as a mount would show it, without mounting it.
+    """List a repository as a mount would show it, without mounting it; or what a living mount holds back.
 
     \b
     Examples:
       modelfs ls s3://bucket/models
       modelfs ls --recursive --long s3://bucket/models
+      modelfs ls --pending /mnt/models
     """  # noqa: D301  the escape keeps the examples' lines apart
-    from modelfs import listing, show  # noqa: PLC0415  only this command needs them
+    from modelfs import show  # noqa: PLC0415  only these commands need it
 
-    settings = _load(flags, config)
+    settings = _load({**flags, "runtime_dir": runtime_dir}, config)
+    if pending:
+        from modelfs import held_back, mounting, runtime  # noqa: PLC0415  only with this option
+
+        if not url or "://" in url:
+            raise UsageError("--pending tells of a mount. Write 'modelfs ls --pending MOUNTPOINT'.")
+        root = runtime.runtime_root(settings.runtime_dir)
+        show.held_back(held_back.held_back(root, mounting.resolve_mount_point(url)), as_json=as_json)
+        return
     if not url:
         raise UsageError("no URL is given. Write 'modelfs ls URL', or set MODELFS_URL.")
+    from modelfs import listing  # noqa: PLC0415  trio and a store's library
+
     tree = listing.list_repository(url, settings)
     show.tree(tree, recursive=recursive, long=long, as_json=as_json)
 
@@ -341,7 +357,8 @@ def check(
     raise typer.Exit(checks.exit_status(lines))
 
 
-for _command in (bench, lint, seal, refresh):
+app.add_typer(cache, name="cache")
+for _command in (bench, warm, lint, seal, refresh):
     app.command()(_command)
 
 

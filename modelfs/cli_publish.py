@@ -93,9 +93,7 @@ def seal(
 
 def refresh(
     mountpoint: Annotated[str | None, typer.Argument(metavar="MOUNTPOINT")] = None,
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Tell only of this model. All are listed nevertheless.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="List this model alone.")] = None,
     *,
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when the repository was listed, and tell what changed.")
@@ -108,7 +106,7 @@ def refresh(
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Have a mount list its repository now, not when its next refresh is due.
+    """Have a mount list its repository, or one model of it, now, not when its next refresh is due.
 
     What is new and whole is shown then. What has vanished goes when the next regular listing agrees.
 
@@ -125,8 +123,6 @@ def refresh(
         raise UsageError("no mount point is given. Write 'modelfs refresh MOUNTPOINT'.")
     if not _LEAST_S <= timeout <= _MOST_S:
         raise UsageError(f"--timeout is '{timeout:g}'. It must be a number of seconds from 1 to 3600.")
-    if model is not None and not wait:
-        raise UsageError(f"without --wait nothing is told, of {model!r} neither. Add --wait, or leave the model out.")
     root = runtime.runtime_root(load({"runtime_dir": runtime_dir}, config).runtime_dir)
     resolved = mounting.resolve_mount_point(mountpoint)
     done = refreshing.refresh(root, resolved, within_s=timeout if wait else None, model=model)

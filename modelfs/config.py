@@ -83,6 +83,16 @@ class Config(BaseModel):
             " before it is shown. What is younger than this when mounting is waited for. 0 shows everything at once.",
         ),
     ] = 10.0
+    look_s: Annotated[
+        float,
+        Option("look", "SECONDS", "a number of seconds from 0 to 10", "0.5"),
+        Field(
+            ge=0,
+            le=10,
+            description="How long the lookup of a model in the root, which is what an explicit load begins with, waits"
+            " for that model to be listed anew. Then what was shown before answers. 0 lists nothing then.",
+        ),
+    ] = 0.5
     memory_bytes: Annotated[
         int,
         Option("memory", "BYTES", "a size of at least 16M, such as 256M or 2G", "256M", parse_bytes),
@@ -268,6 +278,31 @@ class Config(BaseModel):
         Option("show_hidden", "", "true or false", "false", parse_switch, is_for_listing=True),
         Field(description="Whether dot files, `__pycache__` and placeholder objects are shown."),
     ] = False
+    list_mode: Annotated[
+        Literal["whole", "on-open"],
+        Option("list", "HOW", "whole or on-open", "whole", parse_lower),
+        Field(
+            description="Whether the repository is listed as a whole, or each model when somebody first looks into it:"
+            " for repositories of millions of files, of which few are used."
+        ),
+    ] = "whole"
+    list_limit: Annotated[
+        int,
+        Option("list_limit", "N", "a whole number of at least 1000", "5000000"),
+        Field(
+            ge=1000,
+            description="The most objects to list as a whole, 550 bytes of memory each. Where there are more, models"
+            " are listed when they are used, as with `--list on-open`.",
+        ),
+    ] = 5_000_000
+    share_listings: Annotated[
+        bool,
+        Option("share_listings", "", "true or false", "true", parse_switch),
+        Field(
+            description="Whether mounts of one user that list the same, with the same credentials and `--refresh`, take"
+            " turns: one of them lists for all, through `runtime_dir`.",
+        ),
+    ] = True
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Option("log_level", "LEVEL", "debug, info, warning or error", "info", parse_lower),
@@ -356,7 +391,7 @@ class Config(BaseModel):
         ),
         Field(
             min_length=1,
-            description="Where the times that a mount has shown are remembered, in one small file for each mount, so"
+            description="Where the times that a mount has shown are remembered, in one file for each mount, so"
             " that a remount shows no older ones.",
         ),
     ] = None

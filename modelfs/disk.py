@@ -13,14 +13,14 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
-from modelfs.disk_chunks import DamagedChunkError, padded
+from modelfs.disk_chunks import DamagedChunkError, chunk_buffer, padded
 from modelfs.disk_format import BLOCKS, CHUNK_BYTES, Identity, empty_header, encode, object_id, pieces
 from modelfs.disk_home import Home
 from modelfs.disk_index import Index
@@ -91,6 +91,7 @@ class DiskTier:
         )
         self._lookups: Index | None = None
         self._looking = threading.Lock()  # for as long as a look-up takes
+        self._judging = threading.Lock()  # for as long as a chunk is read again that was found damaged
         self._lock = threading.Lock()  # of what follows, for a moment
         self._known: OrderedDict[bytes, tuple[float, set[int]]] = OrderedDict()
 
@@ -185,7 +186,7 @@ class DiskTier:
             try:
                 present = home.chunks.present(identity.id, piece.chunk)
             except DamagedChunkError as error:
-                self._note_damage(home, error)
+                self._note_damage(home, identity, error)
                 present = 0
             except OSError as error:
                 self._trouble.note(error)
@@ -213,7 +214,7 @@ class DiskTier:
                     return False
                 self._writer.touch((identity.id, piece.chunk))
         except DamagedChunkError as error:
-            self._note_damage(home, error)
+            self._note_damage(home, identity, error)
             return False
         except OSError as error:
             self._trouble.note(error)
@@ -223,16 +224,27 @@ class DiskTier:
         self._trouble.end()
         return True
 
-    def _note_damage(self, home: Home, error: DamagedChunkError) -> None:
-        """Throw a damaged chunk away, so that it is fetched again."""
-        self._tally.add(damaged_chunks=1)
+    def _note_damage(self, home: Home, identity: Identity, error: DamagedChunkError) -> None:
+        """Throw a damaged chunk away, so that it is fetched again; once, however many readers have met it."""
+        with self._judging:
+            if not self._is_damaged(home, identity, error.chunk):
+                return  # another reader has seen to it
+            self._tally.add(damaged_chunks=1)
+            with suppress(OSError):
+                home.chunks.drop(error.object_id, error.chunk)
         if self._tally.counts().damaged_chunks <= DAMAGES_TOLD:
             name = f"{error.object_id.hex()}-{error.chunk:x}"
             log.warning("a damaged chunk of the disk cache is fetched again chunk=%s because=%r", name, str(error))
-        with suppress(OSError):
-            home.chunks.drop(error.object_id, error.chunk)
         self._writer.lose((error.object_id, error.chunk))
         self._note_absent((error.object_id, error.chunk))
+
+    @staticmethod
+    def _is_damaged(home: Home, identity: Identity, chunk: int) -> bool:
+        try:
+            home.chunks.verify(identity.id, identity.size, chunk, chunk_buffer())
+        except (DamagedChunkError, OSError):
+            return True
+        return False
 
     # what there is
 
@@ -264,6 +276,32 @@ class DiskTier:
         with self._lock:
             if chunk[0] in self._known:
                 self._known[chunk[0]][1].discard(chunk[1])
+
+    def mark_gone(self, is_shown: Callable[[str, str], bool]) -> None:
+        """Have go first what the repository has no more: that of which ``is_shown(key, version)`` is false. Blocks."""
+        with suppress(*TROUBLES):  # the writer meets it too, and tells
+            self._ledger.mark_gone(self._readership.scope, self._readership.source, is_shown)
+
+    def kept_bytes(self, files: Iterable[ObjectInfo]) -> Iterator[tuple[ObjectInfo, int]]:
+        """Yield how many bytes of each file there are, as far as the index knows. Blocks."""
+        found: dict[bytes, int] = {}
+        with suppress(*TROUBLES):
+            found = self._ledger.kept_bytes(self._readership.scope)
+        for info in files:
+            yield info, min(info.size, found.get(self.identify(info).id, 0)) if found else 0
+
+    def lacks(self, info: ObjectInfo, offset: int, length: int) -> bool:
+        """Tell whether some of these blocks are not there. Blocks."""
+        home = self._ledger.home
+        if home is None:
+            return True
+        start, stop = self._missing(home, self.identify(info), offset, length)
+        return start < stop
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits to be written."""
+        return self._writer.waiting_bytes
 
     # writing
 

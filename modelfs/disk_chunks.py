@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 
 from modelfs.blocks import BLOCK_BYTES
 from modelfs.disk_format import (
+    BLOCKS,
     CHUNK_BYTES,
     HEADER_BYTES,
     DamagedError,
@@ -131,6 +132,17 @@ class Chunks:
                 if look == _LOOKS - 1:
                     raise DamagedChunkError(object_id, chunk, str(error)) from error
         raise AssertionError  # not reached
+
+    def verify(self, object_id: bytes, size: int, chunk: int, buffer: memoryview) -> int:
+        """Read all that is there of a chunk into ``buffer``, see that it is right, and return how many bytes.
+
+        Raises as ``read`` does.
+        """
+        length = 0
+        for piece in _runs(self.present(object_id, chunk), chunk):
+            if self.read(object_id, size, piece, buffer):
+                length += min(piece.stop * BLOCK_BYTES, size - chunk * CHUNK_BYTES) - piece.first * BLOCK_BYTES
+        return length
 
     def _read(self, descriptor: int, object_id: bytes, piece: Piece, into: memoryview, length: int) -> bool:
         page = self._page()
@@ -305,6 +317,21 @@ def _checked(header: Header | None, object_id: bytes, chunk: int) -> Header | No
     if header is not None and (header.identity.id, header.chunk) != (object_id, chunk):
         raise DamagedError("it is another object's")
     return header
+
+
+def chunk_buffer() -> memoryview:
+    """Return memory for a whole chunk, aligned."""
+    return memoryview(mmap.mmap(-1, padded(CHUNK_BYTES)))
+
+
+def _runs(present: int, chunk: int) -> Iterator[Piece]:
+    """Yield the runs of blocks that are ``present`` in a chunk.
+
+    >>> list(_runs(0b1011, 5))
+    [Piece(chunk=5, first=0, stop=2, at=0), Piece(chunk=5, first=3, stop=4, at=0)]
+    """
+    absent = ~present
+    yield from (Piece(chunk, first, stop, 0) for first, stop in _missing(absent, Piece(chunk, 0, BLOCKS, 0)))
 
 
 def _missing(present: int, piece: Piece) -> Iterator[tuple[int, int]]:

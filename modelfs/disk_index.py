@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from modelfs.disk_format import Header, Identity
+from modelfs.disk_format import HEADER_BYTES, Header, Identity
 from modelfs.disk_policy import GONE, KEPT, PINNED, Candidate, Room, throw_away
 
 SCHEMA = 1
@@ -62,6 +62,25 @@ class Usage(NamedTuple):
     used_bytes: int
     chunks: int
     objects: int
+
+
+class Kept(NamedTuple):
+    """An object of which there is something. ``used_s`` is Unix time; ``bytes`` is what it takes of the disk."""
+
+    id: bytes
+    source: str
+    key: str
+    version: str
+    size: int
+    used_s: float
+    is_gone: bool
+    bytes: int
+    is_pinned: bool
+
+    @property
+    def name(self) -> str:
+        """The repository, a slash, and the path in it, as pins name it."""
+        return f"{self.source}/{self.key}"
 
 
 class Entry(NamedTuple):
@@ -199,20 +218,40 @@ class Index:
             for object_id in touched:
                 self._db.execute("UPDATE objects SET used_s = ? WHERE id = ?", (time.time(), object_id))
 
-    def mark_gone(self, scope: bytes, source: str, shown: set[bytes]) -> int:
-        """Tell which objects of a repository there are; those that are not among them go first. Return how many."""
+    def mark_gone(self, scope: bytes, source: str, is_shown: Callable[[str, str], bool]) -> int:
+        """Have those objects of a repository go first of which ``is_shown(key, version)`` is false; return how many."""
         entered = self._db.execute(
-            "SELECT id, gone FROM objects WHERE scope = ? AND source = ?", (scope, source)
+            "SELECT id, key, version, gone FROM objects WHERE scope = ? AND source = ?", (scope, source)
         ).fetchall()
-        changed = [
-            (object_id not in shown, object_id) for object_id, gone in entered if bool(gone) == (object_id in shown)
-        ]
+        judged = [(not is_shown(key, version), bool(gone), object_id) for object_id, key, version, gone in entered]
+        changed = [(is_gone, object_id) for is_gone, was_gone, object_id in judged if is_gone != was_gone]
         if changed:
             with self._change():
                 for is_gone, object_id in changed:
                     self._db.execute("UPDATE objects SET gone = ? WHERE id = ?", (is_gone, object_id))
-                    self._rerank(object_id)
+                    if self._db.execute("SELECT changes()").fetchone()[0]:  # else it was thrown away meanwhile
+                        self._rerank(object_id)
         return sum(is_gone for is_gone, _ in changed)
+
+    def kept_bytes(self, scope: bytes) -> dict[bytes, int]:
+        """Return how many bytes of the disk each object of a group of readers takes, by its id."""
+        rows = self._db.execute(
+            "SELECT object, sum(bytes) - count(*) * ? FROM chunks JOIN objects ON id = object"
+            " WHERE scope = ? GROUP BY object",
+            (2 * HEADER_BYTES, scope),
+        )
+        return dict(rows)
+
+    def kept(self) -> list["Kept"]:
+        """Return all objects that are entered, sorted by name."""
+        rows = self._db.execute(
+            "SELECT id, source, key, version, size, used_s, gone, (SELECT sum(bytes) FROM chunks WHERE object = id),"
+            " (SELECT max(rank) FROM chunks WHERE object = id) FROM objects ORDER BY source, key, used_s"
+        )
+        return [
+            Kept(found, source, key, version, size, used_s, bool(gone), taken or 0, rank == PINNED)
+            for found, source, key, version, size, used_s, gone, taken, rank in rows
+        ]
 
     def pin(self, name: str, *, is_on: bool) -> int:
         """Have what ``name`` (a repository, a slash, and a path in it) is or holds never thrown away, or let it go.
@@ -225,7 +264,7 @@ class Index:
             else:
                 self._db.execute("DELETE FROM pins WHERE name = ?", (name,))
             entered = self._db.execute("SELECT id, source, key FROM objects").fetchall()
-            concerned = [object_id for object_id, source, key in entered if _is_in(f"{source}/{key}", name)]
+            concerned = [object_id for object_id, source, key in entered if is_in(f"{source}/{key}", name)]
             for object_id in concerned:
                 self._rerank(object_id)
         return len(concerned)
@@ -246,7 +285,7 @@ class Index:
         return PINNED if self._is_pinned(f"{source}/{key}") else KEPT
 
     def _is_pinned(self, name: str) -> bool:
-        return any(_is_in(name, pin) for pin in self.pins())
+        return any(is_in(name, pin) for pin in self.pins())
 
     # for a census
 
@@ -301,7 +340,12 @@ class Index:
         self._db.execute("COMMIT")
 
 
-def _is_in(name: str, folder: str) -> bool:
+def is_in(name: str, folder: str) -> bool:
+    """Tell whether ``name`` is ``folder``, or lies below it.
+
+    >>> is_in("s3://b/m/1", "s3://b/m"), is_in("s3://b/mm", "s3://b/m")
+    (True, False)
+    """
     return name == folder or name.startswith(f"{folder}/")
 
 

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from modelfs import disk_census
 from modelfs.disk_format import BLOCKS, Identity
@@ -87,6 +87,16 @@ class Ledger:
         """Tell that chunks were read."""
         with self._lock:
             self._opened()[1].touch(chunks)
+
+    def mark_gone(self, scope: bytes, source: str, is_shown: Callable[[str, str], bool]) -> None:
+        """Tell which objects of a repository there are; see the index."""
+        with self._lock:
+            self._opened()[1].mark_gone(scope, source, is_shown)
+
+    def kept_bytes(self, scope: bytes) -> dict[bytes, int]:
+        """Return how many bytes there are of each object; see the index."""
+        with self._lock:
+            return self._opened()[1].kept_bytes(scope)
 
     def close(self) -> None:
         """Let go of the folder and the index."""

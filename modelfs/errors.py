@@ -43,6 +43,10 @@ class CorruptAnswerError(StoreUnavailableError):
     """The store answered with a body that is truncated, over-long or not what was asked for. Worth a retry."""
 
 
+class UnsortedError(ModelfsError):
+    """The store's listing is not in the order of the keys' bytes, or not between the keys that were asked for."""
+
+
 class StoreRefusedError(ModelfsError):
     """The store answers with an error that only a person mends (bad request, redirect, a certificate).
 

@@ -34,6 +34,7 @@ HEAD_BYTES = 8 * 1024 * 1024
 _CONFIG_BYTES_MOST = 1024 * 1024
 _LEVELS_MOST = 3  # of folders below a version
 _FOLDERS_MOST = 16
+_NAMES_MOST = 20_000  # of a folder whose files are sorted: a million are a second, in the thread that answers
 
 
 class Foresight:
@@ -79,6 +80,8 @@ class Foresight:
 
     def _small_files(self, folder: Directory) -> tuple[list[str], list[ObjectInfo]]:
         """Return the small files of a folder by name. Kept, since it is asked for each of them: 8 ms for 10,000."""
+        if len(folder.children) > _NAMES_MOST:
+            return [], []
         kept = self._folders.get(folder)
         if kept is None:
             found = sorted(

@@ -20,18 +20,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from modelfs.answers import SenselessError, parse_date_ns
+from modelfs.answers import SenselessError, parse_date_ns, relative
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import CorruptAnswerError
 from modelfs.gcs_errors import from_status
 from modelfs.gcs_tokens import Tokens
+from modelfs.spans import Cut
 from modelfs.store import Page
 from modelfs.transport import OK, Link, Transport, user_agent
 
 _PAGE_KEYS = 1000
 """The most that GCS gives at once."""
 
-_FIELDS = "kind,nextPageToken,items(name,size,generation,timeCreated)"
+_FIELDS = "kind,nextPageToken,prefixes,items(name,size,generation,timeCreated)"
 _UNAUTHORIZED = 401
 
 
@@ -61,17 +62,35 @@ class Lister:
         self._headers = {**user_agent(), **link.headers}
         self._transport = Transport(link)
 
-    def page(self, token: str | None) -> Page:
-        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as GCS has them."""
+    def page(
+        self,
+        token: str | None,
+        folder: str = "",
+        *,
+        delimiter: str = "",
+        begin: Cut | None = None,
+        end: Cut | None = None,
+    ) -> Page:
+        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as GCS has them.
+
+        With a ``delimiter`` see ``Levelled``. With ``begin`` or ``end`` see ``Splittable``: to GCS the first is one of
+        the keys, the second none.
+        """
         what = f"cannot list {self._bucket.display}"
         prefix = f"{self._bucket.prefix}/" if self._bucket.prefix else ""
-        query = {"fields": _FIELDS, "maxResults": str(_PAGE_KEYS), "prefix": prefix}
+        query = {"fields": _FIELDS, "maxResults": str(_PAGE_KEYS), "prefix": prefix + folder}
+        if delimiter:
+            query["delimiter"] = delimiter
+        if begin is not None:
+            query["startOffset"] = prefix + begin.first
+        if end is not None:
+            query["endOffset"] = prefix + end.first
         if token is not None:
             query["pageToken"] = token
         path = f"/storage/v1/b/{quote(self._bucket.name, safe='')}/o"
         body = self._get(f"{self._bucket.endpoint}{path}?{urlencode(query, quote_via=quote, safe='')}", what)
         try:
-            page = parse_page(body, prefix=prefix)
+            page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
             raise CorruptAnswerError(f"{what}: {error}") from error
         if page.next_token is not None and page.next_token == token:
@@ -89,7 +108,7 @@ class Lister:
         return reply.body
 
 
-def parse_page(body: bytes, *, prefix: str) -> Page:
+def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
     """Return the page that an answer of objects.list tells. Raises SenselessError for anything else."""
     try:
         told = json.loads(body)
@@ -97,13 +116,14 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
         raise SenselessError("the store's answer is not whole JSON") from error
     if not isinstance(told, dict) or told.get("kind") != "storage#objects":
         raise SenselessError("the store's answer is not a listing")
-    items, token = told.get("items", []), told.get("nextPageToken")
-    if not isinstance(items, list) or not (token is None or isinstance(token, str)):
+    items, folders, token = told.get("items", []), told.get("prefixes", []), told.get("nextPageToken")
+    if not (isinstance(items, list) and isinstance(folders, list) and (token is None or isinstance(token, str))):
         raise SenselessError("the store's answer is not a listing")
-    return Page(list(_objects(items, prefix)), token or None)
+    below = tuple(relative(str(each), prefix, folder) for each in folders)
+    return Page(list(_objects(items, prefix, folder)), token or None, below)
 
 
-def _objects(items: list[Any], prefix: str) -> Iterator[ObjectInfo]:
+def _objects(items: list[Any], prefix: str, folder: str) -> Iterator[ObjectInfo]:
     for item in items:
         if not isinstance(item, dict):
             raise SenselessError("an entry of the store's listing is none")
@@ -114,8 +134,6 @@ def _objects(items: list[Any], prefix: str) -> Iterator[ObjectInfo]:
             number.isascii() and number.isdigit() for number in (size, generation)
         ):
             raise SenselessError("an entry of the store's listing has no name, size, generation or date")
-        if not key.startswith(prefix):
-            raise SenselessError("the store lists keys outside the prefix")
-        if len(key) == len(prefix):
-            continue  # the marker of the repository's own folder
-        yield ObjectInfo(key[len(prefix) :], int(size), generation, parse_date_ns(created))
+        key = relative(key, prefix, folder)
+        if key:  # else it is the marker of the repository's own folder
+            yield ObjectInfo(key, int(size), generation, parse_date_ns(created))

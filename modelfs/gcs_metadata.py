@@ -55,11 +55,11 @@ class MetadataServer:
         return _token(reply.body, what)
 
     def principal(self) -> str | None:
-        """Return the name of the service account."""
+        """Return the name of the service account; see ``Issuer.principal``."""
         reply = self._transport.get(f"{self._account}/email", _FLAVOR, what="no name from Google's metadata server")
         if reply.status != OK or reply.headers.get("Metadata-Flavor") != "Google":
             return None
-        return f"client_email {reply.body.decode('utf-8', 'replace').strip()}"
+        return f"account {reply.body.decode('utf-8', 'replace').strip()}"
 
     def edition(self) -> None:
         """Return always the same: the server follows its account by itself."""

@@ -24,11 +24,15 @@ _PAUSE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token. ``origin`` says where it is from, for people; ``expires_at_s`` is in Unix seconds."""
+    """A bearer token. ``origin`` says where it is from, for people; ``expires_at_s`` is in Unix seconds.
+
+    ``principal`` is the same for all tokens of one identity, where that is known; else "".
+    """
 
     value: str = field(repr=False)
     expires_at_s: float
     origin: str
+    principal: str = field(default="", repr=False)
 
 
 class Issuer(Protocol):

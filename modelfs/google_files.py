@@ -9,6 +9,7 @@ Its own finding of credentials is not used: it reads the process's environment, 
 ``requests``. It retries a token endpoint that fails three times by itself, within seconds.
 """
 
+import hashlib
 import json
 import re
 import time
@@ -30,6 +31,7 @@ SCOPES = ("https://www.googleapis.com/auth/devstorage.read_only",)
 _FILE_BYTES = 1024 * 1024  # the largest real ones have 3 KB
 _CONNECT_S, _ANSWER_S = 5.0, 20.0
 _NO_EXPIRY_S = 300.0  # for a token that does not tell how long it lasts
+_WHOLE = frozenset({"service_account", "authorized_user"})  # the kinds whose file alone says who is let in
 _CODE = re.compile(r"\b(?:invalid|unauthorized|unsupported|access|server|temporarily)_[a-z_]{1,40}\b")
 
 
@@ -54,40 +56,34 @@ class KeyFile:
         _with_google(lambda: self._credentials.refresh(self._request), f"no token for {self._origin}")
         expiry = self._credentials.expiry  # naive, in UTC
         expires_at_s = expiry.replace(tzinfo=UTC).timestamp() if expiry else time.time() + _NO_EXPIRY_S
-        return Token(self._credentials.token, expires_at_s, self._origin)
+        return Token(self._credentials.token, expires_at_s, self._origin, self._principal)
+
+    def principal(self) -> str | None:
+        """Return who the file speaks for; see ``Issuer.principal``.
+
+        A federated identity without an account of its own is told only by what is exchanged for it, which is another in
+        each pod.
+        """
+        return self._principal or self._impersonated or None
 
     def edition(self) -> Hashable:
         """Return path and stamp of the file."""
         path = self._where()
         return path, stamp(path)
 
-    def principal(self) -> str | None:
-        """Return who the file speaks for; see ``Issuer.principal``."""
-        return self._principal
-
     def _load(self) -> None:
         edition = self.edition()
         path = self._where()
-        self._credentials, kind, info = _read(path, f"{self._name}={path}")
-        self._principal = _principal(info)
+        self._credentials, info, digest = _read(path, f"{self._name}={path}")
+        kind = info["type"]
         self._edition = edition
+        self._principal = digest if kind in _WHOLE else ""
+        self._impersonated = str(info.get("service_account_impersonation_url") or "")
         self._origin = f"{self._name}={path} ({kind})"
 
 
-def _principal(info: Mapping[str, Any]) -> str | None:
-    """Return whose the tokens of a file are.
-
-    An account that is impersonated, a service account, a login. A federated identity without an account of its own is
-    told only by what it is exchanged for, which is another in each pod.
-    """
-    for name in ("service_account_impersonation_url", "client_email", "refresh_token"):
-        if isinstance(found := info.get(name), str) and found:
-            return f"{name} {found}"
-    return None
-
-
-def _read(path: Path, named: str) -> tuple[Any, str, dict[str, Any]]:
-    """Return google-auth's credentials of a file, its kind, and what it holds."""
+def _read(path: Path, named: str) -> tuple[Any, dict[str, Any], str]:
+    """Return google-auth's credentials of a file, what it says, and a digest of all of it."""
     check_writers(path)
     try:
         with open_file(path) as file:
@@ -104,7 +100,7 @@ def _read(path: Path, named: str) -> tuple[Any, str, dict[str, Any]]:
     if kind not in _KINDS:
         raise UsageError(f"{named} has no 'type' that is known: it must be one of {', '.join(_KINDS)}")
     try:
-        return _KINDS[kind](info), kind, info
+        return _KINDS[kind](info), info, hashlib.blake2b(text).hexdigest()
     except Exception:  # noqa: BLE001  google-auth raises ValueError, KeyError, TypeError … for wrong fields
         raise UsageError(
             f"{named} is not whole: it says type={kind}, but google-auth cannot use its other fields; download it again"

@@ -7,9 +7,9 @@ All synchronous, hence atomic. FORGET tolerates numbers it does not know: a work
 the counts of the one before it.
 """
 
-import hashlib
 from dataclasses import dataclass
 
+from modelfs import identity
 from modelfs.tree import File, Node
 
 ROOT_INODE = 1
@@ -47,9 +47,9 @@ class Inodes:
     def number_of(self, path: str, node: Node) -> int:
         """Return the number of a node, without counting a lookup."""
         version = node.info.version if isinstance(node, File) else ""
-        number = _hash(path, version)
+        number = identity.number_of(path, version)
         while (known := self._by_number.get(number)) and (known.path, known.version) != (path, version):
-            number = number + 1 if number < _LAST else _FIRST  # two of 2**63 hashes met
+            number = number + 1 if number < identity.LAST else identity.FIRST  # two of 2**63 hashes met
         return number
 
     def known(self, path: str, node: Node) -> Inode | None:
@@ -65,21 +65,16 @@ class Inodes:
         inode.lookups += 1
         return inode
 
-    def forget(self, number: int, lookups: int) -> None:
-        """Take back ``lookups``; at none the number is dropped. The root stays."""
+    def adopt(self, number: int, path: str, file: File | None) -> Inode:
+        """Know a number that the kernel has from another process, which alone knows how often it was looked up."""
+        return self._by_number.setdefault(number, Inode(number, path, file))
+
+    def forget(self, number: int, lookups: int) -> bool:
+        """Take back ``lookups``; at none the number is dropped. The root stays. Returns whether it is unknown now."""
         inode = self._by_number.get(number)
         if inode is None or number == ROOT_INODE:
-            return
+            return inode is None
         inode.lookups -= lookups
         if inode.lookups <= 0:
             del self._by_number[number]
-
-
-_FIRST = 16  # the numbers below are for the root and what may come to stand beside it
-_LAST = 2**63 - 1
-
-
-def _hash(path: str, version: str) -> int:
-    """Return a number in [_FIRST, _LAST] that depends on nothing but the path and the version."""
-    digest = hashlib.blake2b(f"{path}\0{version}".encode(), digest_size=8).digest()
-    return max(_FIRST, int.from_bytes(digest) >> 1)
+        return inode.lookups <= 0

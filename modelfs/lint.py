@@ -14,8 +14,9 @@ from modelfs import model_files
 from modelfs.blocks import ObjectInfo
 from modelfs.findings import Finding, error, warning
 from modelfs.model_config import ModelConfig, read
+from modelfs.names import is_hidden
 from modelfs.pbtxt import PbtxtError
-from modelfs.tree import Directory, File, Tree, is_hidden
+from modelfs.tree import Directory, File, Tree
 from modelfs.version_policy import CONFIG_NAME, is_version
 
 INDEX_SUFFIX = ".index.json"

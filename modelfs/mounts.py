@@ -12,21 +12,22 @@ import select
 import shlex
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from modelfs import mounting, runtime
+from modelfs import mounting, runtime, unmounting
 from modelfs.errors import ModelfsError, UsageError
 
-State = Literal["healthy", "unhealthy", "starting", "dead", "crashed", "detached"]
+State = Literal["healthy", "unhealthy", "starting", "restarting", "dead", "crashed", "detached"]
 
 _ANSWER_BYTES_MAX = 1024 * 1024
 _ASK_S = 3.0
+_UNMOUNTING_S = 5.0
 _END_S = 10.0
+_END_BY_FORCE_S = 30.0  # a supervisor gives an unmount, a worker, and what then still waits, some seconds each
 _DETACHED_S = 1.0  # what nobody uses ends at once; what somebody uses may take for ever
 _HOLDERS_SHOWN = 5
 
@@ -43,7 +44,11 @@ class MountBusyError(ModelfsError):
 
 @dataclass(frozen=True)
 class Mount:
-    """One mount, or what is left of one. ``since_s`` is Unix time; ``details`` are the worker's own words."""
+    """One mount, or what is left of one. ``since_s`` is Unix time; ``details`` are the worker's own words.
+
+    ``restarts`` counts the workers that died and were replaced; ``restarted_at_s`` (Unix time) and ``restart_reason``
+    tell of the last one.
+    """
 
     mountpoint: str
     source: str
@@ -52,6 +57,9 @@ class Mount:
     since_s: int | None = None
     pid: int | None = None
     log: str | None = None
+    restarts: int = 0
+    restarted_at_s: int = 0
+    restart_reason: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,8 +109,8 @@ def ask(folder: str, command: str, *, timeout_s: float = _ASK_S, **more: Any) ->
 def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
     """Unmount ``mountpoint`` (resolved) and wait until its processes and its folder are gone.
 
-    With ``lazy`` a mount in use is detached, and its processes end when the last file is closed. Raises
-    MountBusyError, or UsageError when there is nothing to unmount.
+    With ``lazy`` a mount in use is detached, and its processes end when the last file is closed. What is being read
+    ahead, of a store that is away, is given up. Raises MountBusyError, or UsageError when there is nothing to unmount.
     """
     folder = runtime.folder_of(root, mountpoint)
     entry = mounting.mounted_at(mountpoint)
@@ -112,27 +120,33 @@ def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
     is_dead = not runtime.is_alive(folder) and mounting.probe(mountpoint) == "dead"
     supervisor = _watch_supervisor(folder)
     try:
-        _unmount(mountpoint, lazy=lazy or is_dead)
-        if _wait_until_gone(folder, supervisor, within_s=_DETACHED_S if lazy else _END_S) or lazy:
+        is_over = _unmount(mountpoint, lazy=lazy or is_dead)
+        if is_over and (_wait_until_gone(folder, supervisor, within_s=_DETACHED_S if lazy else _END_S) or lazy):
             return
-        _terminate(folder)
-        if not _wait_until_gone(folder, supervisor, within_s=_END_S):
+        if runtime.is_alive(folder):
+            _terminate(folder)
+        else:
+            unmounting.abort(entry.device, within_s=_END_S)
+        if not _wait_until_gone(folder, supervisor, within_s=_END_BY_FORCE_S):
             raise ModelfsError(f"{mountpoint} is unmounted, but its supervisor does not end. Look at 'modelfs status'.")
     finally:
         if supervisor is not None:
             os.close(supervisor)
 
 
-def _unmount(mountpoint: str, *, lazy: bool) -> None:
+def _unmount(mountpoint: str, *, lazy: bool) -> bool:
+    """Unmount, and return whether that is over; else it waits for what is being read, and nobody uses it."""
     try:
-        mounting.unmount(mountpoint, lazy=lazy)
-    except (OSError, subprocess.SubprocessError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EBUSY:
+        unmounting.unmount(mountpoint, lazy=lazy, within_s=_UNMOUNTING_S)
+    except TimeoutError:
+        return False
+    except OSError as error:
+        if error.errno == errno.EBUSY:
             raise _busy(mountpoint) from error
         raise UsageError(
-            f"{mountpoint} cannot be unmounted ({getattr(error, 'strerror', error)}). Do it as the user who mounted"
-            " it, or as root."
+            f"{mountpoint} cannot be unmounted ({error.strerror}). Do it as the user who mounted it, or as root."
         ) from error
+    return True
 
 
 def holders(mountpoint: str) -> Iterator[str]:
@@ -161,6 +175,9 @@ def _recorded(folder: str) -> Mount | None:
         since_s=facts.get("since_s"),
         pid=facts.get("pid") if state not in {"crashed", "dead"} else None,
         log=facts.get("log"),
+        restarts=facts.get("restarts", 0),
+        restarted_at_s=facts.get("restarted_at_s", 0),
+        restart_reason=facts.get("restart_reason", ""),
         details=details,
     )
 
@@ -174,6 +191,8 @@ def _judge(folder: str, facts: dict[str, Any], mountpoint: str) -> tuple[State, 
         return "crashed", str(facts.get("reason", "its supervisor was killed")), {}
     if facts.get("state") == "starting":
         return "starting", "the repository is being listed", {}
+    if facts.get("state") == "restarting" and is_mounted:
+        return "restarting", f"its worker ended with {facts.get('reason')}, the next one starts; readers wait", {}
     return _examine(folder, mountpoint) if is_mounted else ("detached", "it is unmounted, but still in use", {})
 
 

@@ -4,7 +4,9 @@ Law: a mount, ``modelfs ls`` and ``modelfs check`` open the store through here, 
 credentials may ask a process or a metadata service, some of which never answer: that is bounded as a listing's page is.
 """
 
+import logging
 import os
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -12,9 +14,15 @@ import trio
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.engines import open_store
-from modelfs.errors import StoreUnavailableError
+from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.late_store import LateStore
 from modelfs.location import Location
 from modelfs.store import Store
+
+log = logging.getLogger(__name__)
+
+TAKE_OVER_S = 2.0
+"""What an opening may hold up a mount that others wait for. It took 0.3 s where no service is asked."""
 
 
 async def open_configured(location: Location, config: Config, buffers: Buffers | None = None) -> Store:
@@ -22,7 +30,28 @@ async def open_configured(location: Location, config: Config, buffers: Buffers |
 
     An engine that receives into memory of its own takes it from ``buffers``.
     """
-    request = partial(
+    request = _opener(location, config, buffers)
+    with trio.move_on_after(config.mount_timeout_s):
+        return await trio.to_thread.run_sync(request, abandon_on_cancel=True)
+    raise StoreUnavailableError(
+        f"no credentials for {location.display} within {config.mount_timeout_s:g} s: their source (a metadata"
+        " service, a token endpoint or credential_process) does not answer; check it, or raise --mount-timeout"
+    )
+
+
+async def open_at_once(location: Location, config: Config, buffers: Buffers) -> Store:
+    """Return the store for a mount that is there already: opened, or to be opened when it is first asked."""
+    request = _opener(location, config, buffers)
+    with trio.move_on_after(TAKE_OVER_S):
+        try:
+            return await trio.to_thread.run_sync(request, abandon_on_cancel=True)
+        except ModelfsError as error:
+            log.warning("the store cannot be opened yet error=%s", error)
+    return LateStore(request)
+
+
+def _opener(location: Location, config: Config, buffers: Buffers | None) -> Callable[[], Store]:
+    return partial(
         open_store,
         location,
         engine=config.engine,
@@ -40,10 +69,4 @@ async def open_configured(location: Location, config: Config, buffers: Buffers |
         max_connections=config.max_connections,
         environment=os.environ,
         buffers=buffers,
-    )
-    with trio.move_on_after(config.mount_timeout_s):
-        return await trio.to_thread.run_sync(request, abandon_on_cancel=True)
-    raise StoreUnavailableError(
-        f"no credentials for {location.display} within {config.mount_timeout_s:g} s: their source (a metadata"
-        " service, a token endpoint or credential_process) does not answer; check it, or raise --mount-timeout"
     )

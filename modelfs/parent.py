@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from modelfs import logs
 from modelfs.runtime import NOT_FOR_CHILDREN
-from modelfs.supervisor import notify
+from modelfs.service_manager import notify
 from modelfs.watch import Watch
 
 log = logging.getLogger("modelfs.parent")  # __name__ is "__main__" here

@@ -5,7 +5,7 @@ nowhere else, so that a test or a benchmark has the same parts as a mount.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
@@ -69,23 +69,24 @@ class Reading:
         disk: DiskTier | None = None,
     ) -> None:
         self._buffers = buffers
-        self._disk = disk
+        self._disk: DiskTier | None = None
         self.failing = FailingReads()
         budget_bytes = _budget(memory_bytes, memory_limit_bytes)
         buffers.most_bytes = budget_bytes
         self._connections = Connections(
             most=max_connections, max_bytes_per_s=max_bytes_per_s, fastest_answer_s=fastest_answer_s
         )
+        self._fetching = partial(
+            fetching,
+            store,
+            deadline_s=deadline_s,
+            stall_timeout_s=stall_timeout_s,
+            failing=self.failing,
+            before=priority.work,
+        )
         self._cache = BlockCache(
             budget_bytes=budget_bytes,
-            fetch=fetching(
-                store,
-                deadline_s=deadline_s,
-                stall_timeout_s=stall_timeout_s,
-                failing=self.failing,
-                before=priority.work,
-                disk=disk,
-            ),
+            fetch=self._fetching(),
             connections=self._connections,
             nursery=nursery,
             deadline_s=deadline_s,
@@ -99,11 +100,34 @@ class Reading:
             notify_behind, nursery=nursery, most_held_bytes=budget_bytes // 4, memory_limit_bytes=memory_limit_bytes
         )
         self._window_bytes = min(WINDOW_BYTES_MAX, budget_bytes)
+        if disk is not None:
+            self.use_disk(disk)
         self.foresight = Foresight(view, self._cache, nursery=nursery, budget_bytes=budget_bytes // 4)
+
+    def use_disk(self, tier: DiskTier) -> None:
+        """Read through ``tier`` from now on."""
+        self._disk = tier
+        self._cache.fetch = self._fetching(disk=tier)
 
     def open_streamer(self, info: ObjectInfo, inode: int) -> Streamer:
         """Return the Streamer of a file that is opened."""
         return Streamer(info, self._cache, window_bytes=self._window_bytes, inode=inode, pusher=self._pusher)
+
+    async def count_cached(self, files: Iterable[ObjectInfo]) -> int:
+        """Return how many bytes of ``files`` need not be fetched: those on the disk, or else in our memory.
+
+        The page cache tells nobody. In a thread, since a folder may have a million files.
+        """
+        in_memory = self._cache.held_bytes()
+        disk = self._disk
+
+        def count() -> int:
+            if disk is None:
+                return sum(in_memory.get((info.key, info.version), 0) for info in files) if in_memory else 0
+            kept = disk.kept_bytes(files)
+            return sum(max(on_disk, in_memory.get((info.key, info.version), 0)) for info, on_disk in kept)
+
+        return await trio.to_thread.run_sync(count)
 
     def statistics(self) -> dict[str, Any]:
         """Return the figures of this moment, for ``modelfs status``."""

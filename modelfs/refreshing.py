@@ -1,4 +1,4 @@
-"""``modelfs refresh``: has a mount list its repository now, and waits until it has.
+"""``modelfs refresh``: has a mount list its repository, or one model of it, now, and waits until it has.
 
 Law: only the mount's own worker lists; what is told is what it says.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from modelfs import mounts, runtime
 from modelfs.errors import ModelfsError, UsageError
+from modelfs.names import is_model_name
 
 _LOOK_S = 0.1
 
@@ -32,16 +33,18 @@ class Refreshed:
 
 
 def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | None = None) -> Refreshed | None:
-    """Have the mount at ``mountpoint`` (resolved) list now.
+    """Have the mount at ``mountpoint`` (resolved) list now: ``model`` alone where one is given.
 
-    Returns None at once without ``within_s``; else what changed, of ``model`` where one is given, when
-    a listing has ended that began after the call.
-    Raises UsageError where nothing is mounted, ControlError where the worker does not answer, and RefreshFailedError.
+    Returns None at once without ``within_s``; else what changed, when a listing has ended that began after the call.
+    Raises UsageError where nothing is mounted and for what can be no model's name, ControlError where the worker does
+    not answer, and RefreshFailedError.
     """
+    if model is not None and not is_model_name(model):
+        raise UsageError(f"{model!r} is no name that a model can have. Write it as its folder in the mount is named.")
     folder = runtime.folder_of(root, mountpoint)
     if not runtime.is_alive(folder):
         raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
-    number = mounts.ask(folder, "refresh")["number"]
+    number = mounts.ask(folder, "refresh", model=model)["number"]
     if within_s is None:
         return None
     deadline = time.monotonic() + within_s
@@ -50,7 +53,9 @@ def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | 
         if answer["ended"]:
             return _ended(mountpoint, answer)
         if time.monotonic() > deadline:
-            what = f"the repository at {mountpoint} is not listed within {within_s:g} s"
+            what = (
+                f"the {'repository' if model is None else 'model'} at {mountpoint} is not listed within {within_s:g} s"
+            )
             raise RefreshFailedError(f"{what}. Look at 'modelfs status', or give it a longer --timeout.")
         time.sleep(_LOOK_S)
 

@@ -5,9 +5,13 @@ versions and times: then a remount is but one more refresh, and what was replace
 same rules (``tree``). Keeping only the times that differ from the store's would lose a file that was replaced by an
 older one between two mounts.
 
-Whatever is wrong with the file or its folder costs one warning and the memory, never the mount. The file is replaced
-whole: written beside, synced, renamed, and its folder synced; it is one for each repository and mount point, so that
-two mounts never write over each other.
+The file is a journal: a line that says whose it is, and then, for each tree that was kept, lines that say what became
+different, and one that says that this is all. So a change costs what changed, in a repository of a million files too; a
+line holds a thousand names, which are written and read in a millisecond or two. What a crash left behind the last whole
+tree does not count. When what was appended outgrows the rest the file is written anew, whole: beside, synced, renamed.
+
+Whatever is wrong with the file or its folder costs one warning and the memory, never the mount. It is one for each
+repository and mount point, so that two mounts never write over each other.
 """
 
 import hashlib
@@ -15,85 +19,115 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from modelfs.blocks import ObjectInfo
 from modelfs.tree import EMPTY, Directory, File, Node, Tree
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-FILES_MAX = 200_000
-"""Of a larger repository nothing is kept. So many take 13 MB on disk, and 0.4 s to write."""
-
-BYTES_MAX = 256 * 1024 * 1024  # of a file that is read; a path may have 4,096 bytes
+FORMAT = 2
+LINE_NAMES = 1000
+BYTES_MAX = 1024 * 1024 * 1024  # of the file: a million files take some 130 MB
+APPENDED_LEAST = 1024 * 1024  # bytes, before it is written anew
 MOUNTS_MAX = 256  # the memories of the mounts that were not seen for longest are dropped
+
+_END = b"[]\n"  # of what one tree had to say
+_FOLDER = 0  # what stands for a folder beside its name; what is in it is said by itself
 
 
 class Memory:
-    """The file of one mount in ``folder``. ``repository`` is a URL without secrets."""
+    """The file of one mount in ``folder``. ``repository`` is a URL without secrets. One call at a time; all block."""
 
     def __init__(self, folder: str, *, repository: str, mountpoint: str) -> None:
         self._folder = Path(folder)
         self._mount = {"format": FORMAT, "repository": repository, "mountpoint": mountpoint}
         name = hashlib.blake2b(f"{repository}\n{mountpoint}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self._path = self._folder / f"{name}.json"
-        self._kept: Directory | None = None
+        self._kept: Directory | None = None  # what the file says now
+        self._whole_bytes = self._bytes = 0  # of the file: when it was written anew, and now
         self._has_warned = False
 
     def recall(self) -> Tree:
-        """Return the tree that was kept last, or EMPTY. Blocks."""
+        """Return the tree that was kept last, or EMPTY."""
         try:
-            text = self._read()
-            if text is None:
-                return EMPTY
-            tree = Tree(self._directory(json.loads(text)))
+            with os.fdopen(self._opened(), "rb") as file:
+                root = self._read(file)
+        except FileNotFoundError:
+            return EMPTY
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._warn(f"{self._path} cannot be used ({error or type(error).__name__}); remove it")
             return EMPTY
-        self._kept = tree.root
-        return tree
+        self._kept = root
+        return Tree(root)
 
     def keep(self, tree: Tree) -> None:
-        """Keep ``tree``, unless it is the one that is kept. Blocks."""
+        """Keep ``tree``, unless it is the one that is kept."""
         if tree.root is self._kept:
             return
         try:
-            if tree.files > FILES_MAX:
-                self._path.unlink(missing_ok=True)  # what it holds grows wrong
-                self._warn(f"the repository has more than {FILES_MAX} files")
-                return
-            self._write(json.dumps({**self._mount, "root": _as_json(tree.root)}, separators=(",", ":")).encode())
+            if self._kept is not None and self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST):
+                self._append(self._kept, tree.root)
+            else:
+                self._write(tree.root)
         except OSError as error:
+            self._kept = None  # nobody knows what the file says now
             self._warn(f"{self._folder} cannot be written ({error.strerror}); choose another --state-dir")
             return
         self._kept = tree.root
 
-    def _read(self) -> bytes | None:
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise ValueError("others can write it")
-            if found.st_size > BYTES_MAX:
-                raise ValueError("it is too large")
-            return file.read()
+    # reading
 
-    def _directory(self, found: Any) -> Directory:
-        if {name: found.get(name) for name in self._mount} != self._mount:
+    def _opened(self) -> int:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            os.close(descriptor)
+            raise ValueError("others can write it")
+        if found.st_size > BYTES_MAX:
+            os.close(descriptor)
+            raise ValueError("it is too large")
+        return descriptor
+
+    def _read(self, file: IO[bytes]) -> Directory:
+        if json.loads(file.readline()) != self._mount:
             raise ValueError("it is of another mount or another release")
-        root = _as_node(found["root"], "")
-        if not isinstance(root, Directory):
-            raise TypeError("it holds no tree")
-        return root
+        whole_bytes = position = file.tell()
+        for line in file:
+            position += len(line)
+            if line == _END:
+                whole_bytes = position
+        file.seek(0)
+        file.readline()
+        root = _Folder()
+        position = file.tell()
+        while position < whole_bytes:
+            line = file.readline()
+            position += len(line)
+            if line != _END:
+                root.apply(json.loads(line))
+        if not root.is_told:
+            raise ValueError("it holds no tree")
+        self._whole_bytes = self._bytes = whole_bytes
+        return root.frozen("")
 
-    def _write(self, text: bytes) -> None:
+    # writing
+
+    def _append(self, before: Directory, after: Directory) -> None:
+        """Say at the end of the file what is different. What a crash left there is written over."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "wb") as file:
+            os.ftruncate(descriptor, self._bytes)
+            file.seek(self._bytes)
+            self._say(file, _differences(before, after))
+            self._bytes = file.tell()
+
+    def _write(self, root: Directory) -> None:
+        """Write the file anew."""
         if self._kept is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._drop_oldest()
@@ -102,15 +136,22 @@ class Memory:
             beside.unlink()  # a crash left it
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
+            file.write(_line(self._mount))
+            self._say(file, _differences(None, root))
+            self._whole_bytes = self._bytes = file.tell()
         beside.replace(self._path)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _say(self, file: IO[bytes], records: Iterator[list[object]]) -> None:
+        for record in records:
+            file.write(_line(record))
+        file.write(_END)
+        file.flush()
+        os.fsync(file.fileno())
 
     def _drop_oldest(self) -> None:
         kept = sorted(self._folder.glob("*.json"), key=lambda path: path.lstat().st_mtime_ns, reverse=True)
@@ -123,20 +164,81 @@ class Memory:
             log.warning("the times of this mount are not remembered beyond its end because=%r", why)
 
 
-def _as_json(node: Node) -> list[object]:
-    """Return [time, children] of a folder, [time, size, version, the store's date] of a file."""
-    if isinstance(node, File):
-        return [node.mtime_ns, node.info.size, node.info.version, node.info.mtime_ns]
-    return [node.mtime_ns, {name: _as_json(child) for name, child in node.children.items()}]
+def _line(what: object) -> bytes:
+    return json.dumps(what, separators=(",", ":")).encode() + b"\n"
 
 
-def _as_node(found: Any, path: str) -> Node:
-    if len(found) == 2:  # noqa: PLR2004  a folder, see above
-        mtime_ns, children = found
-        below: Mapping[str, Any] = children
+def _differences(before: Directory | None, after: Directory) -> Iterator[list[object]]:
+    """Yield what makes one tree of another, parents first: [path, time, names that are new or otherwise, names gone].
+
+    A name is told with [time, size, version, the store's date] for a file. A folder's time is told with each of its
+    lines.
+    """
+    waiting: list[tuple[str, Directory | None, Directory]] = [("", before, after)]
+    while waiting:
+        path, old, new = waiting.pop()
+        known: Mapping[str, Node] = old.children if old is not None else {}
+        gone = (name for name in known if name not in new.children)
+        while some := list(islice(gone, LINE_NAMES)):
+            yield [path, new.mtime_ns, {}, some]
+        told: dict[str, object] = {}
+        is_told = False
+        for name, node in new.children.items():
+            one = known.get(name)
+            if one is node:
+                continue
+            if isinstance(node, Directory):
+                same = one if isinstance(one, Directory) else None
+                waiting.append((f"{path}/{name}" if path else name, same, node))
+                if same is not None:
+                    continue
+            told[name] = _FOLDER if isinstance(node, Directory) else _said(node)
+            if len(told) == LINE_NAMES:
+                yield [path, new.mtime_ns, told, []]
+                told, is_told = {}, True
+        if told or not is_told:
+            yield [path, new.mtime_ns, told, []]
+
+
+def _said(file: File) -> list[object]:
+    return [file.mtime_ns, file.info.size, file.info.version, file.info.mtime_ns]
+
+
+class _Folder:
+    """A folder while the file is read."""
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Folder | list[Any]] = {}
+        self.mtime_ns = 0
+        self.is_told = False
+
+    def apply(self, record: Any) -> None:
+        """Take a line. ``self`` is the root."""
+        path, mtime_ns, told, gone = record
+        folder = self
+        for name in path.split("/") if path else ():
+            child = folder.children[name]
+            if not isinstance(child, _Folder):
+                raise TypeError(f"{path!r} is no folder")
+            folder = child
+        folder.mtime_ns, folder.is_told = _number(mtime_ns), True
+        for name in gone:
+            del folder.children[name]
+        for name, what in told.items():
+            folder.children[name] = _Folder() if what == _FOLDER else what
+
+    def frozen(self, path: str) -> Directory:
+        """Return the folder as one of a tree."""
         prefix = f"{path}/" if path else ""
-        return Directory({name: _as_node(child, prefix + name) for name, child in below.items()}, _number(mtime_ns))
-    mtime_ns, size, version, date_ns = found
+        children: dict[str, Node] = {}
+        for name, child in self.children.items():
+            below = prefix + name
+            children[name] = child.frozen(below) if isinstance(child, _Folder) else _file(below, child)
+        return Directory.of(children, self.mtime_ns)
+
+
+def _file(path: str, said: Any) -> File:
+    mtime_ns, size, version, date_ns = said
     if not isinstance(version, str):
         raise TypeError("a version is no text")
     return File(ObjectInfo(path, _number(size), version, _number(date_ns)), _number(mtime_ns))

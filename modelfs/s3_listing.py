@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus, urlencode
 
-from modelfs.answers import SenselessError, parse_date_ns, xml_root
+from modelfs.answers import SenselessError, parse_date_ns, relative, xml_root
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials import KeySource, S3Keys
 from modelfs.errors import CorruptAnswerError
 from modelfs.s3_errors import Refusal, from_refusal
+from modelfs.spans import Cut, cut_off
 from modelfs.store import Page
 from modelfs.transport import OK, Link, Transport, user_agent
 
@@ -55,22 +56,42 @@ class Lister:
         self._headers = {**user_agent(), **link.headers}
         self._transport = Transport(link)
 
-    def page(self, token: str | None) -> Page:
-        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as S3 has them."""
+    def page(
+        self,
+        token: str | None,
+        folder: str = "",
+        *,
+        delimiter: str = "",
+        begin: Cut | None = None,
+        end: Cut | None = None,
+    ) -> Page:
+        """Ask for one page; see ``Store.list_page``. The keys are relative to the prefix, else as S3 has them.
+
+        With a ``delimiter`` see ``Levelled``. With ``begin`` or ``end`` see ``Splittable``: S3 begins a listing
+        anywhere, and where it ends is ours to see.
+        """
         what = f"cannot list {self._bucket.display}"
         prefix = f"{self._bucket.prefix}/" if self._bucket.prefix else ""
-        query = {"encoding-type": "url", "list-type": "2", "max-keys": str(_PAGE_KEYS), "prefix": prefix}
+        query = {"encoding-type": "url", "list-type": "2", "max-keys": str(_PAGE_KEYS), "prefix": prefix + folder}
+        if delimiter:
+            query["delimiter"] = delimiter
         if token is not None:
             query["continuation-token"] = token
+        elif begin is not None:
+            query["start-after"] = prefix + begin.last
         # sorted, and %20 rather than "+" for a blank, as the signature asks for
-        url = f"{self._bucket.url}/?{urlencode(sorted(query.items()), quote_via=quote, safe='')}"
+        asked = urlencode(sorted(query.items()), quote_via=quote, safe="", errors="surrogateescape")
+        url = f"{self._bucket.url}/?{asked}"
         body = self._get(url, what)
         try:
-            page = parse_page(body, prefix=prefix)
+            page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
             raise CorruptAnswerError(f"{what}: {error}; is the URL an S3 endpoint's?") from error
         if page.next_token is not None and page.next_token == token:
             raise CorruptAnswerError(f"{what}: the store gives the same page for ever")
+        if end is not None:
+            objects, is_end = cut_off(page.objects, end)
+            return Page(objects, None if is_end else page.next_token)
         return page
 
     def _get(self, url: str, what: str) -> bytes:
@@ -110,7 +131,7 @@ class _Names(NamedTuple):
     last_modified: str
 
 
-def parse_page(body: bytes, *, prefix: str) -> Page:
+def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
     """Return the page that a ListObjectsV2 answer tells. Raises SenselessError for anything else."""
     root = xml_root(body)
     namespace = root.tag[: root.tag.rfind("}") + 1]
@@ -122,27 +143,29 @@ def parse_page(body: bytes, *, prefix: str) -> Page:
         raise SenselessError("the store's answer does not tell whether and how the listing goes on")
     encoded = root.findtext(f"{namespace}EncodingType") == "url"
     names = _Names(*(namespace + name for name in ("Contents", "Key", "Size", "ETag", "LastModified")))
-    objects = list(_objects(root, names, prefix=prefix, encoded=encoded))
-    return Page(objects, token if truncated == "true" else None)
+    objects = list(_objects(root, names, prefix=prefix, folder=folder, encoded=encoded))
+    folders = tuple(
+        relative(_decoded(found.text or "", encoded=encoded), prefix, folder)
+        for found in root.iterfind(f"{namespace}CommonPrefixes/{namespace}Prefix")
+    )
+    return Page(objects, token if truncated == "true" else None, folders)
 
 
-def _objects(root: Any, names: _Names, *, prefix: str, encoded: bool) -> Iterator[ObjectInfo]:
+def _objects(root: Any, names: _Names, *, prefix: str, folder: str, encoded: bool) -> Iterator[ObjectInfo]:
     for entry in root.iterfind(names.contents):
         key = entry.findtext(names.key)
         size = entry.findtext(names.size)
         etag = entry.findtext(names.etag)
         if not key or not etag or not size or not _SIZE.fullmatch(size):
             raise SenselessError("an entry of the store's listing has no key, size or ETag")
-        if encoded:
-            # a key that is no UTF-8 keeps its bytes as surrogates, so that one such key does not fail the listing
-            key = unquote_plus(key, errors="surrogateescape")
-        if not key.startswith(prefix):
-            raise SenselessError("the store lists keys outside the prefix")
-        if len(key) == len(prefix):
-            continue  # the marker of the repository's own folder
-        yield ObjectInfo(
-            key[len(prefix) :], int(size), quoted(etag), parse_date_ns(entry.findtext(names.last_modified) or "")
-        )
+        key = relative(_decoded(key, encoded=encoded), prefix, folder)
+        if key:  # else it is the marker of the repository's own folder
+            yield ObjectInfo(key, int(size), quoted(etag), parse_date_ns(entry.findtext(names.last_modified) or ""))
+
+
+def _decoded(key: str, *, encoded: bool) -> str:
+    """Return a key as it is. One that is no UTF-8 keeps its bytes as surrogates, so that it does not fail a listing."""
+    return unquote_plus(key, errors="surrogateescape") if encoded else key
 
 
 def quoted(etag: str) -> str:

@@ -9,51 +9,37 @@ upload: only at the first listing, when nothing else is known, is what is older 
 A change of the own entries and of versions at the same time is one publication: the own entries wait until nothing of
 the model is being changed, and versions wait with them. So does a new model until one version is whole. A version that
 vanishes as a whole goes at once (the gate has seen two listings to that), but a part of one waits like any change: what
-deletes a folder file by file must not be seen in between. Hidden objects neither start nor prolong the waiting.
+deletes a folder file by file must not be seen in between. Nor what deletes a model version by version: while a part of
+one has just gone, or is missed by one listing so far, those that vanished stay too. Hidden objects neither start nor
+prolong the waiting.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelfs import manifest
 from modelfs.blocks import ObjectInfo
+from modelfs.gate import Models, Objects, by_model
+from modelfs.groups import Group, Versions, by_version, differ, group_of, is_key_hidden, look_alike, names_of, visible
 from modelfs.manifest import MANIFEST_NAME
-from modelfs.tree import PLACEHOLDER_SUFFIX, is_hidden
-from modelfs.version_policy import CONFIG_NAME
+from modelfs.version_policy import CONFIG_NAME, CONFIGS_FOLDER
 from modelfs.wholeness import (
     INDEX_SUFFIX,
     is_known_without_config,
     why_not_whole,
     why_shard_missing,
-    with_folders,
 )
 
 PLAIN_SETTLINGS = 10
 """How many settling times what has no config waits: it may be a model that begins with its labels or weights, which
 Triton could not load, or files that a model elsewhere reads. Names do not tell."""
 
-_VERSION_DIGITS_MAX = 18
-_CONFIGS_FOLDER = "configs"  # where Triton looks with --model-config-name
+_NOTHING_LACKING: Mapping[str, Collection[str]] = {}
 
-Objects = Mapping[str, ObjectInfo]
-_Models = dict[str, dict[str, dict[str, ObjectInfo]]]  # by model, version and key
 Texts = Mapping[str, bytes | None]
 """By key. None could not be read; what is not there is too large, and then asks for nothing."""
-
-
-class Group(NamedTuple):
-    """What is shown together. ``version`` is "" for the model's own entries."""
-
-    model: str
-    version: str
-
-    @property
-    def folder(self) -> str:
-        """The path of its folder."""
-        return f"{self.model}/{self.version}" if self.version else self.model
 
 
 class Moment(NamedTuple):
@@ -78,153 +64,236 @@ class _Waiting:
 
     before: dict[str, ObjectInfo]
     changed_s: float
+    unchanged_s: float = 0.0  # as of the last listing that it was in
     now: dict[str, ObjectInfo] = field(default_factory=dict)
     reason: str = ""
     is_settling: bool = False
+    is_held: bool = False  # since it is not decided yet what of it is there
     is_plain: bool | None = None  # known once, at the first listing
 
 
-def group_of(key: str) -> Group | None:
-    """Return the group of a key; None for a file in the root and for what is hidden there, which belong to no model.
-
-    >>> group_of("m/1/model.onnx"), group_of("m/config.pbtxt"), group_of("readme"), group_of(".git/config")
-    (Group(model='m', version='1'), Group(model='m', version=''), None, None)
-    """
-    names = key.split("/", 2)
-    if len(names) < 2 or is_hidden(names[0]):  # noqa: PLR2004  a model and something in it
-        return None
-    second = names[1]
-    is_version = len(names) > 2 and second.isdecimal() and second.isascii() and len(second) <= _VERSION_DIGITS_MAX  # noqa: PLR2004  as above
-    return Group(names[0], second if is_version else "")
-
-
 class Settling:
-    """Decides, listing after listing. ``known`` is what was shown before this process began."""
+    """Decides, listing after listing. ``known`` is what was shown before this process began, in no order.
 
-    def __init__(self, settle_s: float, known: Objects) -> None:
+    ``listed``: it is shown still, by a mount that this process has taken over. Then no listing is the first one: what
+    differs from it has changed just now.
+    """
+
+    def __init__(self, settle_s: float, known: Iterable[ObjectInfo], *, listed: Models | None = None) -> None:
         self._settle_s = settle_s
-        self._known = known
-        self._listed: Objects | None = None
-        self._models: _Models = {}  # in which something waits
-        self._waiting: dict[Group, _Waiting] = {}
-        self._moment = Moment(-math.inf, -math.inf, 0)
+        self._known = by_model(known)
+        self._listed = listed
+        self._versions: dict[str, Versions] = {}  # of the models in which something waits
+        self._waiting: dict[str, dict[str, _Waiting]] = {}  # by model and version; no model has none
 
     @property
     def pending(self) -> list[Pending]:
         """What is not shown as it is stored, sorted by folder."""
         return sorted(
-            Pending(group.folder, waiting.reason, waiting.is_settling) for group, waiting in self._waiting.items()
+            Pending(Group(model, version).folder, waiting.reason, waiting.is_settling)
+            for model, version, waiting in self._all_waiting()
         )
 
     @property
     def settles_s(self) -> float | None:
         """The moment from which the next listing can show more, or None when no group is settling."""
-        ends = (waiting.changed_s + self._settle_s for waiting in self._waiting.values())
-        return min((end for end in ends if end > self._moment.began_s), default=None)
+        waiting = (each for _, _, each in self._all_waiting() if not self._is_old(each))
+        return min((each.changed_s + self._settle_s for each in waiting), default=None)
 
-    def take(self, listed: Objects, moment: Moment) -> list[ObjectInfo]:
-        """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first."""
-        before, self._listed, self._moment = self._listed, listed, moment
-        if before is None:
-            self._begin(listed)
+    @property
+    def waiting(self) -> Collection[str]:
+        """The models of which something is not shown as it was listed."""
+        return self._waiting.keys()
+
+    def is_waiting(self, model: str) -> bool:
+        """Tell whether something of ``model`` is not shown as it was listed."""
+        return model in self._waiting
+
+    def take(
+        self,
+        listed: Models,
+        moment: Moment,
+        *,
+        bare: Collection[str] = (),
+        lacking: Mapping[str, Collection[str]] = _NOTHING_LACKING,
+    ) -> list[ObjectInfo]:
+        """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first.
+
+        A model whose mapping is the one of the listing before has not changed. The models ``bare`` were not listed yet.
+        ``lacking`` are, by model, the keys that were not listed any more, and count until another listing agrees.
+        """
+        before, self._listed = self._listed, listed
+        for model in dict.fromkeys((*listed, *(before or ()))):
+            objects = listed.get(model, {})
+            if before is None:
+                self._begin(model, objects, moment)
+            elif before.get(model) is not objects:
+                self._note_changes(model, before.get(model, {}), objects, moment)
+        self._known = {model: objects for model, objects in self._known.items() if model in bare}
+        wanted = [
+            info for model in list(self._waiting) for info in self._look_at(model, moment, lacking.get(model, ()))
+        ]
+        return sorted(wanted, key=lambda info: info.size)
+
+    def take_model(
+        self,
+        model: str,
+        objects: Objects,
+        moment: Moment,
+        *,
+        is_first: bool = False,
+        lacking: Collection[str] = (),
+    ) -> list[ObjectInfo]:
+        """Take what counts of one model that was listed alone; see ``take``. Not for the first listing of all.
+
+        ``is_first``: of this model it is the first, so that nothing is known of when it changed. ``lacking`` are
+        the keys of it that were not listed any more, and count.
+
+        A model is judged by its own listings, so that for this one it is as if all had been listed, and for the others
+        as if nothing had.
+        """
+        before = self._listed or {}
+        self._listed = {**before, model: objects}
+        if is_first:
+            self._begin(model, objects, moment)
         else:
-            self._note_changes(before, listed)
-        self._models = _members(listed, {group.model for group in self._waiting})
-        for group, waiting in list(self._waiting.items()):
-            waiting.now = self._models.get(group.model, {}).get(group.version, {})
-            if self._is_over(group, waiting):
-                del self._waiting[group]
-        return sorted(self._wanted(), key=lambda info: info.size)
+            self._note_changes(model, before.get(model, {}), objects, moment)
+        return sorted(self._look_at(model, moment, lacking), key=lambda info: info.size)
 
     def show(self, texts: Texts) -> list[ObjectInfo]:
         """Return the objects to show, in no particular order."""
-        models: dict[str, dict[str, _Waiting]] = defaultdict(dict)
-        for group, waiting in self._waiting.items():
-            models[group.model][group.version] = waiting
-        for model, groups in models.items():
-            for version in self._publishable(model, groups, texts):
-                del self._waiting[Group(model, version)]
-        listed = self._listed or {}
-        if not self._waiting:
-            return list(listed.values())
-        names = {group.model for group in self._waiting}
-        shown = [
-            info
-            for key, info in listed.items()
-            if key.partition("/")[0] not in names or group_of(key) not in self._waiting
-        ]
-        for waiting in self._waiting.values():
-            shown += waiting.before.values()
-        return shown
+        for model in list(self._waiting):
+            self._publish(model, texts)
+        return [info for model in self._listed or () for info in self._shown(model)]
+
+    def show_model(self, model: str, texts: Texts) -> list[ObjectInfo]:
+        """Return the objects to show of one model, in no particular order."""
+        self._publish(model, texts)
+        return list(self._shown(model))
+
+    def _publish(self, model: str, texts: Texts) -> None:
+        groups = self._waiting.get(model, {})
+        for version in self._publishable(model, groups, texts) if groups else ():
+            self._end(model, version)
+
+    def _shown(self, model: str) -> Iterator[ObjectInfo]:
+        objects = (self._listed or {}).get(model, {})
+        waiting = self._waiting.get(model)
+        if waiting is None:
+            yield from objects.values()
+            return
+        for key, info in objects.items():
+            group = group_of(key)
+            if group is None or group.version not in waiting:
+                yield info
+        for each in waiting.values():
+            yield from each.before.values()
+
+    def _all_waiting(self) -> Iterator[tuple[str, str, _Waiting]]:
+        for model, versions in self._waiting.items():
+            for version, waiting in versions.items():
+                yield model, version, waiting
+
+    def _end(self, model: str, version: str) -> None:
+        """Have a group wait no more."""
+        del self._waiting[model][version]
+        if not self._waiting[model]:
+            del self._waiting[model]
+            self._versions.pop(model, None)
 
     # listings
 
-    def _begin(self, listed: Objects) -> None:
-        """Take the first listing: what is old, or was shown before, is settled; all else has changed just now."""
-        known = _members(self._known)
-        self._known = {}
-        settled_ns = self._moment.wall_ns - int(self._settle_s * 1e9)
-        for model, versions in _members(listed).items():
-            for version, members in versions.items():
-                files = _files(members)
-                if files and files == _files(known.get(model, {}).get(version, {})):
-                    continue
-                is_old = all(info.mtime_ns <= settled_ns for info in members.values())
-                self._waiting[Group(model, version)] = _Waiting({}, -math.inf if is_old else self._moment.ended_s)
+    def _begin(self, model: str, objects: Objects, moment: Moment) -> None:
+        """Take a model of the first listing: what is old or was shown before is settled, all else changed just now."""
+        known = by_version(self._known.pop(model, {}))
+        settled_ns = moment.wall_ns - int(self._settle_s * 1e9)
+        for version, members in by_version(objects).items():
+            if any(visible(members)) and look_alike(members, known.get(version, {})):
+                continue
+            is_old = all(info.mtime_ns <= settled_ns for info in members.values())
+            waiting = _Waiting({}, -math.inf if is_old else moment.ended_s)
+            self._waiting.setdefault(model, {})[version] = waiting
 
-    def _note_changes(self, before: Objects, listed: Objects) -> None:
-        """Have every group wait in which something was added, replaced or removed."""
-        changed = {key for key, info in listed.items() if _differ(before.get(key), info)}
-        changed |= before.keys() - listed.keys()
-        touched: dict[Group, bool] = {}  # with whether anything visible was
+    def _note_changes(self, model: str, before: Objects, objects: Objects, moment: Moment) -> None:
+        """Have every group of ``model`` wait in which something was added, replaced or removed."""
+        changed = {key for key, info in objects.items() if differ(before.get(key), info)}
+        changed |= {key for key in before if key not in objects}
+        touched: dict[str, bool] = {}  # by version, with whether anything visible was
         for key in changed:
             group = group_of(key)
             if group is not None:
-                touched[group] = touched.get(group, False) or not _is_hidden(key)
-        shown = _members(before, {group.model for group in touched if group not in self._waiting})
-        for group, is_visible in touched.items():
-            before_it = shown.get(group.model, {}).get(group.version, {})
-            if group in self._waiting:
+                touched[group.version] = touched.get(group.version, False) or not is_key_hidden(key)
+        shown = by_version(before) if touched else {}
+        for version, is_visible in touched.items():
+            waiting = self._waiting.get(model, {}).get(version)
+            if waiting is not None:
                 if is_visible:
-                    self._waiting[group].changed_s = self._moment.ended_s
-            elif is_visible or not before_it:
-                self._waiting[group] = _Waiting(before_it, self._moment.ended_s)
+                    waiting.changed_s = moment.ended_s
+            elif is_visible or version not in shown:
+                waiting = _Waiting(shown.get(version, {}), moment.ended_s)
+                self._waiting.setdefault(model, {})[version] = waiting
 
-    def _is_over(self, group: Group, waiting: _Waiting) -> bool:
-        """Tell whether the group is as it is shown again, or has vanished."""
+    def _look_at(self, model: str, moment: Moment, lacking: Collection[str]) -> list[ObjectInfo]:
+        """See what of ``model`` is listed now and still waits, and return the objects whose text is wanted for it."""
+        self._versions[model] = by_version((self._listed or {}).get(model, {}))
+        groups = dict(self._waiting.get(model, {}))
+        for version, waiting in groups.items():
+            waiting.now = self._versions[model].get(version, {})
+            waiting.unchanged_s = moment.began_s - waiting.changed_s
+        is_going = self._note_lacking(groups, lacking)
+        for version, waiting in groups.items():
+            if self._is_over(Group(model, version), waiting, is_going=is_going):
+                self._end(model, version)
+        return list(self._wanted(model))
+
+    def _note_lacking(self, groups: Mapping[str, _Waiting], lacking: Collection[str]) -> bool:
+        """Tell whether the model of ``groups`` is being deleted: something is lacking, or has lost a part lately.
+
+        What is lacking is held until it is decided; what has lost a part, until nothing of its model goes any more.
+        """
+        undecided = {group.version for key in lacking if (group := group_of(key)) is not None}
+        lost = {version for version, each in groups.items() if each.before.keys() - each.now.keys()}
+        is_going = bool(undecided) or any(groups[version].now and not self._is_old(groups[version]) for version in lost)
+        for version, waiting in groups.items():
+            waiting.is_held = version in undecided or (version in lost and is_going)
+        return is_going
+
+    def _is_over(self, group: Group, waiting: _Waiting, *, is_going: bool) -> bool:
+        """Tell whether the group is as it is shown again, or has vanished; but not while its whole model is going."""
         if not waiting.now:
-            return bool(group.version) or group.model not in self._models
-        return bool(waiting.before) and _files(waiting.before) == _files(waiting.now)
+            return not self._versions.get(group.model) or (bool(group.version) and not is_going)
+        return bool(waiting.before) and look_alike(waiting.before, waiting.now)
 
     # texts
 
-    def _wanted(self) -> Iterator[ObjectInfo]:
-        models: set[str] = set()
-        for group, waiting in self._waiting.items():
+    def _wanted(self, model: str) -> Iterator[ObjectInfo]:
+        wants_config = False
+        for version, waiting in self._waiting.get(model, {}).items():
+            group = Group(model, version)
             seal = waiting.now.get(f"{group.folder}/{MANIFEST_NAME}")
-            if seal is not None and group.version:
+            if seal is not None and version:
                 yield seal
             if self._is_settled(waiting):
-                if self._shows_version(group.model) if not group.version else not self._is_plain(group, waiting):
-                    models.add(group.model)
+                wants_config |= self._shows_version(model) if not version else not self._is_plain(group, waiting)
                 yield from _indexes(group, waiting)
-        configs = (self._config_of(model) for model in models)
-        yield from (config for config in configs if config is not None)
+        config = self._config_of(model) if wants_config else None
+        if config is not None:
+            yield config
 
     def _is_plain(self, group: Group, waiting: _Waiting) -> bool:
         """Tell whether names alone are enough: an old version at the first listing that has a default file."""
         if waiting.changed_s != -math.inf:
             return False
         if waiting.is_plain is None:
-            waiting.is_plain = is_known_without_config(_names(group, waiting.now))
+            waiting.is_plain = is_known_without_config(names_of(group, waiting.now))
         return waiting.is_plain
 
     def _shows_version(self, model: str) -> bool:
-        waiting = [self._waiting.get(Group(model, version)) for version in self._models.get(model, {}) if version]
+        waiting = [self._waiting[model].get(version) for version in self._versions[model] if version]
         return any(each is None or each.before for each in waiting)
 
     def _config_of(self, model: str) -> ObjectInfo | None:
-        return (self._listed or {}).get(f"{model}/{CONFIG_NAME}")
+        return (self._listed or {}).get(model, {}).get(f"{model}/{CONFIG_NAME}")
 
     # decisions
 
@@ -251,12 +320,16 @@ class Settling:
         return [] if own.reason else [*ready, ""]
 
     def _is_settled(self, waiting: _Waiting, times: int = 1) -> bool:
-        return self._moment.began_s - waiting.changed_s >= times * self._settle_s
+        return not waiting.is_held and self._is_old(waiting, times)
+
+    def _is_old(self, waiting: _Waiting, times: int = 1) -> bool:
+        return waiting.unchanged_s >= times * self._settle_s
 
     def _is_sealed(self, group: Group, texts: Texts) -> bool:
         text = texts.get(f"{group.folder}/{MANIFEST_NAME}") if group.version else None
         files = manifest.parse(text) if text else None
-        return files is not None and manifest.is_sealed(files, group.folder, self._waiting[group].now)
+        now = self._waiting[group.model][group.version].now
+        return files is not None and manifest.is_sealed(files, group.folder, now)
 
     def _why_waits(self, group: Group, waiting: _Waiting, texts: Texts) -> str:
         """Return why a group is not whole by itself."""
@@ -265,7 +338,7 @@ class Settling:
         if not group.version:
             return ""
         reason = self._why_lacking(group, waiting, texts)
-        if reason and waiting.before.keys() - waiting.now.keys():
+        if reason and any(key not in waiting.now for key in waiting.before):
             waiting.before = {}  # what is shown was deleted for good, so nobody can read it
         return reason
 
@@ -274,7 +347,7 @@ class Settling:
         is_plain = self._is_plain(group, waiting)
         if is_plain and not indexes:
             return ""
-        names = _names(group, waiting.now)
+        names = names_of(group, waiting.now)
         reason = "" if is_plain else self._why_not_by_config(group.model, names, texts)
         if self._config_of(group.model) is None and self._is_settled(waiting, PLAIN_SETTLINGS):
             reason = ""  # perhaps no model at all, and never one that waits for its last file
@@ -287,8 +360,8 @@ class Settling:
     def _why_not_by_config(self, model: str, names: Collection[str], texts: Texts) -> str:
         config = self._config_of(model)
         if config is None:
-            own = self._models[model].get("", {})
-            has_others = any(key.startswith(f"{model}/{_CONFIGS_FOLDER}/") for key in own)
+            own = self._versions[model].get("", {})
+            has_others = any(key.startswith(f"{model}/{CONFIGS_FOLDER}/") for key in own)
             return "" if has_others else why_not_whole(names, None)
         if config.key not in texts:
             return ""
@@ -298,9 +371,7 @@ class Settling:
     def _why_own_waits(self, model: str, groups: dict[str, _Waiting], ready: list[str], texts: Texts) -> str:
         """Return why settled own entries of ``model`` are not shown yet: no version would be whole with them."""
         shown = {
-            version: members
-            for version, members in self._models.get(model, {}).items()
-            if version and version not in groups
+            version: members for version, members in self._versions[model].items() if version and version not in groups
         }
         shown |= {version: waiting.before for version, waiting in groups.items() if version and waiting.before}
         latest = max([*shown, *ready], key=int, default="")
@@ -312,41 +383,9 @@ class Settling:
             own = groups[""]
             own.is_settling = not self._is_settled(own, PLAIN_SETTLINGS)
             return "it has neither a config nor a version yet" if own.is_settling else ""
-        reason = self._why_not_by_config(model, _names(Group(model, latest), shown[latest]), texts)
+        reason = self._why_not_by_config(model, names_of(Group(model, latest), shown[latest]), texts)
         return f"of its version {latest} {reason}" if reason else ""
-
-
-def _members(objects: Objects, models: Collection[str] | None = None) -> _Models:
-    """Return the objects of all groups, or of those of ``models``."""
-    found: _Models = {}
-    for key, info in objects.items() if models is None or models else ():
-        if models is None or key.partition("/")[0] in models:
-            group = group_of(key)
-            if group is not None:
-                found.setdefault(group.model, {}).setdefault(group.version, {})[key] = info
-    return found
-
-
-def _files(members: Objects) -> dict[str, tuple[int, str]]:
-    """Return what a reader could see of a group: its files, by size and version."""
-    return {key: info[1:3] for key, info in members.items() if key[-1] != "/" and not _is_hidden(key)}
-
-
-def _names(group: Group, members: Objects) -> set[str]:
-    start = len(group.folder) + 1
-    return with_folders({key[start:].rstrip("/") for key in members if not _is_hidden(key)})
 
 
 def _indexes(group: Group, waiting: _Waiting) -> list[ObjectInfo]:
     return [info for key, info in waiting.now.items() if group.version and key.endswith(INDEX_SUFFIX)]
-
-
-def _is_hidden(key: str) -> bool:
-    """Tell whether a name in ``key`` is hidden. Most hold none of these, which is a quarter of the time to find out."""
-    may_be = "/." in key or key[0] == "." or "__pycache__" in key or PLACEHOLDER_SUFFIX in key
-    return may_be and any(is_hidden(name) for name in key.split("/"))
-
-
-def _differ(before: ObjectInfo | None, info: ObjectInfo) -> bool:
-    """Tell whether a key is new or has another version. A new date alone is none (R10)."""
-    return before is not info and (before is None or before[1:3] != info[1:3])

@@ -9,7 +9,7 @@ import logging
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ import trio
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
+from modelfs.spans import Cut
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +27,30 @@ T = TypeVar("T")
 
 
 class Page(NamedTuple):
-    """One page of a listing, and the token that asks for the next one; None after the last page."""
+    """One page of a listing, and the token that asks for the next one; None after the last page.
+
+    ``folders`` ("m/", "m/1/") are those of a listing of one level: all that lies below begins so.
+    """
 
     objects: list[ObjectInfo]
     next_token: str | None
+    folders: tuple[str, ...] = ()
 
 
 class Store(Protocol):
     """Lists and reads the objects of one repository. Thread-safe; one request, one try, for each call."""
 
-    def list_page(self, token: str | None) -> Page:
-        """Return the page of the flat listing below the prefix that ``token`` names; None names the first.
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        """Return the page of the flat listing of ``folder`` that ``token`` names; None names the first.
+
+        ``folder`` is "" for the whole repository, else it ends in a slash, and exactly the keys that begin with it
+        are listed: "m/" lists "m/", "m/x" and "m/1/x", and none of "m", "m-2/x" and "mm/x".
 
         One request, at most 1,000 keys where the store pages, in no particular order; keys as in ``ObjectInfo``. A
         page that failed can be asked for again with the same token, so a listing survives a failing page without
-        starting over, and is complete exactly when ``next_token`` is None. An empty or absent prefix is an empty
-        page; a missing bucket or root folder raises ObjectNotFoundError.
+        starting over, and is complete exactly when ``next_token`` is None. An empty or absent folder is an empty
+        page; a missing bucket or root folder raises ObjectNotFoundError. The marker of ``folder`` itself may be
+        missing, since Azure has it under a name without the slash.
         """
         ...
 
@@ -51,6 +60,42 @@ class Store(Protocol):
         ``0 <= offset``, ``1 <= length``, ``offset + length <= info.size``. Raises VersionGoneError when the store
         no longer serves that version (replaced or deleted), CorruptAnswerError when the answer has another length,
         StoreUnavailableError on errors worth a retry, AccessRefusedError when the credentials are refused.
+        """
+        ...
+
+
+class Lists(Protocol):
+    """The listing half of a Store."""
+
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        """Return a page; see ``Store.list_page``."""
+        ...
+
+
+@runtime_checkable
+class Splittable(Protocol):
+    """A Store whose listing is in the order of the keys' bytes and can begin and end anywhere.
+
+    So that parts of it can be asked for side by side.
+    """
+
+    def list_span_page(self, token: str | None, begin: Cut | None, end: Cut | None) -> Page:
+        """Return the page that ``token`` names of what lies between two cuts; None is the end of the repository.
+
+        As ``Store.list_page``. Each key is in exactly one of the spans that some cuts make, also one that was not
+        there when the cuts were made. Raises UnsortedError where the store does not keep to the order, or to the cuts.
+        """
+        ...
+
+
+@runtime_checkable
+class Levelled(Protocol):
+    """A Store that can list one folder without what lies below its folders."""
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Return the page that ``token`` names of the objects in ``folder`` itself, and of the folders in it.
+
+        As ``Store.list_page``; objects and folders together are at most 1,000, and each is told once.
         """
         ...
 
@@ -119,6 +164,18 @@ class Placed(Protocol):
 
 
 @runtime_checkable
+class Shareable(Protocol):
+    """A Store whose listing another mount of this machine may be given, where it would ask for the very same."""
+
+    def identify(self) -> Sequence[str]:
+        """Return all that the answer to a listing depends on: where and how it is asked for, and with which secrets.
+
+        Never to be kept or shown. May ask a credential source, and raises what that raises.
+        """
+        ...
+
+
+@runtime_checkable
 class Writable(Protocol):
     """A Store that can be given a small object: ``modelfs seal`` leaves one. A mount never writes."""
 
@@ -152,7 +209,7 @@ class Omissions:
             for info in page.objects:
                 if unreadable.search(info.key):
                     self.tell(info.key, "its key has a control character or is not valid UTF-8")
-        return Page(kept, page.next_token)
+        return page._replace(objects=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,23 +277,25 @@ async def _one_try(
 
 
 async def list_everything(
-    store: Store,
+    store: Lists,
     *,
     policy: RetryPolicy,
     limiter: trio.CapacityLimiter,
     on_page: Callable[[int], Awaitable[None]] | None = None,
+    folder: str = "",
 ) -> list[ObjectInfo]:
     """Return every object, or raise: all or nothing. The deadline of ``policy`` is for each page, not for the whole.
 
-    ``on_page`` is told the number of objects so far after each page. Raises CorruptAnswerError when the store leads
-    in a circle.
+    ``folder`` is as in ``Store.list_page``. ``on_page`` is told the number of objects so far after each page. Raises
+    CorruptAnswerError when the store leads in a circle.
     """
     objects: list[ObjectInfo] = []
     token: str | None = None
     asked: set[str] = set()
+    what = f"list {folder}" if folder else "list the repository"
     while len(asked) < _MOST_PAGES:
-        request = partial(store.list_page, token)
-        page = await in_thread_with_retries(request, what="list the repository", policy=policy, limiter=limiter)
+        request = partial(store.list_page, token, folder)
+        page = await in_thread_with_retries(request, what=what, policy=policy, limiter=limiter)
         objects += page.objects
         if on_page is not None:
             await on_page(len(objects))

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfs.azure_listing import Container, Lister
-from modelfs.azure_signing import AzureBearer, AzureSas, principal_of
+from modelfs.azure_signing import AzureBearer, AzureSas, principal_of, secrets_of
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
@@ -49,9 +49,13 @@ class AzureStore:
         self._place = AzurePlace(location.bucket, location.prefix, location.display, access, link)
         self._reader = open_reader(self._place)
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. Names that cannot be read are left out, with a warning."""
-        return self._omissions.readable(self._lister.page(token), self._reader.unreadable)
+        return self._omissions.readable(self._lister.page(token, folder), self._reader.unreadable)
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Ask for one page of a folder; see ``Levelled``."""
+        return self._omissions.readable(self._lister.page(token, folder, delimiter="/"), self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
@@ -68,6 +72,13 @@ class AzureStore:
         prefix = f"{self._place.prefix}/" if self._place.prefix else ""
         principal = "" if self.access.source is None else principal_of(self.access.source())
         return Place(f"az {self.access.service_url.rstrip('/').lower()} {self._place.container}", prefix, principal)
+
+    def identify(self) -> list[str]:
+        """Return what a listing depends on; see ``Shareable``."""
+        place = self._place
+        credential = self.access.source() if self.access.source is not None else None
+        secrets = [] if credential is None else secrets_of(credential)
+        return ["azure", self.access.service_url, place.container, place.prefix, self._reader.name, *secrets]
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

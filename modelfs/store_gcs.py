@@ -15,6 +15,7 @@ from modelfs.gcs_listing import Bucket, Lister
 from modelfs.gcs_tokens import Tokens
 from modelfs.location import Location
 from modelfs.places import GCSPlace
+from modelfs.spans import Cut
 from modelfs.store import Facts, Omissions, Page, Place, Reader
 from modelfs.transport import Link
 
@@ -62,9 +63,17 @@ class GCSStore:
         self._place = GCSPlace(location.bucket, location.prefix, location.display, endpoint, tokens, link)
         self._reader = open_reader(self._place)
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning."""
-        return self._omissions.readable(self._lister.page(token), self._reader.unreadable)
+        return self._omissions.readable(self._lister.page(token, folder), self._reader.unreadable)
+
+    def list_span_page(self, token: str | None, begin: Cut | None, end: Cut | None) -> Page:
+        """Ask for one page of a span; see ``Splittable``."""
+        return self._omissions.readable(self._lister.page(token, begin=begin, end=end), self._reader.unreadable)
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Ask for one page of a folder; see ``Levelled``."""
+        return self._omissions.readable(self._lister.page(token, folder, delimiter="/"), self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this generation; see ``Store.read``."""
@@ -81,6 +90,13 @@ class GCSStore:
         prefix = f"{self._place.prefix}/" if self._place.prefix else ""
         principal = "" if self._tokens is None else self._tokens.principal()
         return Place(f"gs {self._endpoint.rstrip('/')} {self._place.bucket}", prefix, principal)
+
+    def identify(self) -> list[str]:
+        """Return what a listing depends on; see ``Shareable``."""
+        place, token = self._place, None if self._tokens is None else self._tokens()
+        headers = [f"{name}: {value}" for name, value in sorted(place.link.headers.items())]
+        secrets = [] if token is None else [token.principal or token.value]
+        return ["gcs", self._endpoint, place.bucket, place.prefix, self._reader.name, *headers, *secrets]
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

@@ -49,22 +49,28 @@ class LocalStore:
         self._root = root
         self._omissions = Omissions()
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Walk on until there are enough entries; see ``Store.list_page``.
 
         The token is the root's identity and the folders still to be walked, with NUL between, which no name can hold.
         """
         root = self._identity()
-        began, *pending = token.split("\0") if token is not None else (root, "")
+        began, *pending = token.split("\0") if token is not None else (root, *self._begin(folder))
         objects: list[ObjectInfo] = []
         while pending and len(objects) < _PAGE_ENTRIES:
-            folder = pending.pop()
             folders: list[str] = []
-            objects += self._folder(folder, folders)
+            objects += self._folder(pending.pop(), folders)
             pending += folders
         if not root == began == self._identity():
             raise StoreRefusedError(f"{self._root}: the folder was replaced while it was listed; list it again")
         return Page(objects, "\0".join([began, *pending]) if pending else None)
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Return all of a folder; see ``Levelled``."""
+        del token  # there is one page
+        folders: list[str] = []
+        objects = [info for each in self._begin(folder) for info in self._folder(each, folders)]
+        return Page(objects, None, tuple(folders))
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
@@ -128,6 +134,21 @@ class LocalStore:
         if not stat.S_ISDIR(found.st_mode):
             raise ObjectNotFoundError(f"{self._root}: this is no folder; name the folder that holds the models")
         return f"{found.st_dev}:{found.st_ino}"
+
+    def _begin(self, folder: str) -> list[str]:
+        """Return the folder to begin with, unless a walk from the root would not come there."""
+        names = folder.split("/")
+        for depth in range(1, len(names)):
+            path = self._path("/".join(names[:depth]))
+            above = "".join(f"{name}/" for name in names[: depth - 1])
+            try:
+                if os.path.islink(path) and self._is_above(os.stat(path), above):  # noqa: PTH114, PTH116  os, as everywhere here
+                    return []
+            except OSError as error:
+                if error.errno not in _NOWHERE:
+                    raise _translated(error, path) from error
+                return []
+        return [folder]
 
     def _folder(self, folder: str, folders: list[str]) -> Iterator[ObjectInfo]:
         """Yield a folder's files, or its marker when it is empty, and add its folders to ``folders``.

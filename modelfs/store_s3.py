@@ -15,6 +15,7 @@ from modelfs.places import S3Place
 from modelfs.s3_address import Where
 from modelfs.s3_errors import WrongRegionError
 from modelfs.s3_listing import Bucket, Lister
+from modelfs.spans import Cut
 from modelfs.store import Facts, Omissions, Page, Place, Reader
 from modelfs.transport import Link
 
@@ -84,19 +85,30 @@ class S3Store:
         )
         self.region, self.endpoint = region, address.endpoint
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page; see ``Store.list_page``. Keys that cannot be read are left out, with a warning.
 
         Where no region was given, the one that the store names is used from then on: one request more, once.
         """
+        return self._page(lambda lister: lister.page(token, folder))
+
+    def list_span_page(self, token: str | None, begin: Cut | None, end: Cut | None) -> Page:
+        """Ask for one page of a span; see ``Splittable``."""
+        return self._page(lambda lister: lister.page(token, begin=begin, end=end))
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """Ask for one page of a folder; see ``Levelled``."""
+        return self._page(lambda lister: lister.page(token, folder, delimiter="/"))
+
+    def _page(self, ask: Callable[[Lister], Page]) -> Page:
         try:
-            page = self._lister.page(token)
+            page = ask(self._lister)
         except WrongRegionError as error:
             if not self._follows_region or error.region in ("", self.region):
                 raise
             log.info("the bucket is in another region display=%s region=%s", self._location.display, error.region)
             self._connect(error.region)
-            page = self._lister.page(token)
+            page = ask(self._lister)
         return self._omissions.readable(page, self._reader.unreadable)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
@@ -115,6 +127,13 @@ class S3Store:
         prefix = f"{self._location.prefix}/" if self._location.prefix else ""
         principal = "" if self._keys is None else principal_of(self._keys)
         return Place(f"s3 {endpoint.rstrip('/').lower()} {self._location.bucket}", prefix, principal)
+
+    def identify(self) -> list[str]:
+        """Return what a listing depends on; see ``Shareable``."""
+        keys = None if self._keys is None else self._keys()
+        secrets = [] if keys is None else [keys.access_key_id, keys.secret_access_key, keys.session_token or ""]
+        headers = [f"{name}: {value}" for name, value in sorted(self._headers.items())]
+        return ["s3", self._bucket.url, self.region, self._bucket.prefix, self._reader.name, *headers, *secrets]
 
     def facts(self) -> Facts:
         """Return what is known now; see ``Telling``."""

@@ -150,23 +150,23 @@ class UnpinnedStore:
         """Return what there is to tell; see ``Telling``."""
         return Facts(self._display, self._identity, engine="fsspec")
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """List some more folders; see ``Store.list_page``.
 
         The token is the folders still to be listed, with NUL between, which no key of ours holds.
         """
-        pending = token.split("\0") if token is not None else [""]
+        pending = token.split("\0") if token is not None else [folder]
         batch, later = pending[:_FOLDERS_A_PAGE], pending[_FOLDERS_A_PAGE:]
         objects: list[ObjectInfo] = []
         folders: list[str] = []
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             files: dict[str, _Entry] = {}
-            for folder, entries in zip(batch, threads.map(self._list_folder, batch), strict=True):
-                found, below = self._sort(folder, entries)
+            for each, entries in zip(batch, threads.map(self._list_folder, batch), strict=True):
+                found, below = self._sort(each, entries)
                 files |= found
                 folders += below
-                if folder and entries is not None and not found and not below:
-                    objects.append(ObjectInfo(folder, 0, "folder", 0))
+                if each and entries is not None and not found and not below:
+                    objects.append(ObjectInfo(each, 0, "folder", 0))
             sized = threads.map(self._sized, files, files.values())
             objects += [info for key, entry in zip(files, sized, strict=True) if (info := self._object(key, entry))]
         pending = [*folders, *later]
@@ -209,15 +209,20 @@ class UnpinnedStore:
         self._idle.append(driver)
 
     def _list_folder(self, folder: str) -> list[_Entry] | None:
-        """Return what is in ``folder``; None when it has vanished since its parent was listed."""
+        """Return what is in ``folder``; None where there is none, or none any more since its parent was listed."""
         try:
             with self._driver(f"cannot list {self._display}", gone=ObjectNotFoundError) as driver:
                 driver.fs.invalidate_cache()
-                return list(driver.fs.ls(self._names.name(folder), detail=True))
+                entries = list(driver.fs.ls(self._names.name(folder), detail=True))
         except ObjectNotFoundError:
             if not folder:
                 raise
             return None
+        # asked for a file, many drivers answer with the file
+        is_file = any(
+            entry.get("type") == "file" and self._names.key(str(entry["name"])) == folder[:-1] for entry in entries
+        )
+        return None if folder and is_file else entries
 
     def _sort(self, folder: str, entries: list[_Entry] | None) -> tuple[dict[str, _Entry], list[str]]:
         """Return the files of a listing by key, and the folders, each in the order of their names."""

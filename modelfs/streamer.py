@@ -38,7 +38,8 @@ _STREAMED_READ_BYTES = 1024 * 1024
 
 SECOND_LOOK_S = 0.5
 """When read-ahead of a page has failed, the kernel asks for that one page again at once, and the reader waits for it.
-Within this time such a READ is told what the first was: a cold ``cat`` of a store that is away took two deadlines."""
+Within this time one such READ is told what the first was: a cold ``cat`` of a store that is away took two deadlines.
+A READ of a page that follows one of the same page is no second look, but may be another try of who reads."""
 
 _LOSSES_MOST = 16
 """After so many losses nothing of a file is pushed any more: what is pushed does not stay."""
@@ -95,8 +96,10 @@ class Streamer:
 
     def _raise_again(self, offset: int, length: int) -> None:
         """Answer the kernel's second look at a page as the READ that has just failed was answered."""
-        failure = self._failure
+        failure, self._failure = self._failure, None
         if failure is None or length > pushing.PAGE_BYTES or not failure.start <= offset < failure.stop:
+            return
+        if failure.stop - failure.start <= pushing.PAGE_BYTES:
             return
         is_second = trio.current_time() - failure.at_s <= SECOND_LOOK_S
         if is_second and self._cache.landed(self.info, offset // BLOCK_BYTES) is None:

@@ -1,8 +1,8 @@
-"""The process that owns a mount: it mounts, starts the worker that serves, watches it, and unmounts.
+"""The process that owns a mount: it mounts, has workers serve it (``succession``), and unmounts.
 
 Law: standard library only, no threads, never fork without exec, and no wait without a bound but the one for events
 while all is well. It is small because it must outlive everything else: whatever happens to a worker, the FUSE
-descriptor, the kernel's INIT request and the mount are here, so that another worker can take over.
+descriptor, the kernel's INIT request, the mount and what was shown are here, so that another worker takes over.
 
     python -P -m modelfs.supervisor --plan-fd N [--status-fd M] [-- WORKER COMMAND]
 
@@ -18,40 +18,24 @@ import logging
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from modelfs import logs, mounting, runtime
-from modelfs.watch import Watch, Worker, raise_background_limit
+from modelfs import lives, logs, mounting, runtime, unmounting
+from modelfs.service_manager import notify
+from modelfs.succession import FailedError, StopAskedError, Succession, is_connected
+from modelfs.watch import Watch
 
 log = logging.getLogger("modelfs.supervisor")  # __name__ is "__main__" here
 
-T = TypeVar("T")
-
 WORKER_COMMAND = (sys.executable, "-P", "-m", "modelfs.worker")
 
-_STARTING_S = 4.0
-"""What a worker may need beside its listing: imports and credentials took 1.2 to 3.2 s. With the default bound of 10 s
-for a page, every failing mount ends within 15 s."""
-_HAND_OVER_S = 10.0
+_UNMOUNTING_S = 3.0  # with all that may follow less than the 25 s that a parent waits, and systemd's 30
 _STOPPING_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-class FailedError(Exception):
-    """The mount did not come about, or did not stay; ``exit_status`` is what the process ends with."""
-
-    def __init__(self, message: str, exit_status: int) -> None:
-        super().__init__(message)
-        self.exit_status = exit_status
-
-
-class StopAskedError(Exception):
-    """A signal asks us to end, or whoever started us is gone."""
 
 
 class Supervisor:
@@ -67,10 +51,9 @@ class Supervisor:
         self._folder: runtime.RuntimeFolder | None = None
         self._log: logs.RotatingLog | None = None
         self._log_path: str | None = None
-        self._worker: Worker | None = None
-        self._serving = False
+        self._since_s = int(time.time())
+        self._workers: Succession | None = None
         self._fuse_fd = -1
-        self._init = b""
         self._device: str | None = None
 
     def run(self) -> int:
@@ -78,12 +61,13 @@ class Supervisor:
         failure: FailedError | None = None
         try:
             self._prepare()
-            self._worker = self._start_worker()
-            self._await_listing(self._worker)
-            self._mount()
-            self._hand_over(self._worker)
+            workers = self._workers = self._assemble()
+            workers.list_first()
+            init = self._mount()
+            workers.serve(self._fuse_fd, init)
             self._report_ready()
-            self._serve(self._worker)
+            workers.keep_serving()
+            self._see_that_it_is_unmounted()
         except StopAskedError:
             log.info("stopping mountpoint=%s signal=%s", self._mountpoint, self._watch.stop_signal)
         except (mounting.MountRefusedError, runtime.RuntimeFolderError) as error:
@@ -121,120 +105,118 @@ class Supervisor:
         mounting.prepare_mount_point(self._mountpoint)
         self._describe("starting")
 
-    def _start_worker(self) -> Worker:
+    def _assemble(self) -> Succession:
         assert self._folder is not None  # noqa: S101  for the type checker: _prepare ran
-        plan = {**self._plan, "runtime_folder": self._folder.path}
-        return Worker(self._watch, self._worker_command, plan=plan, log=self._log)
+        return Succession(
+            self._watch,
+            self._worker_command,
+            {**self._plan, "runtime_folder": self._folder.path},
+            log_file=self._log,
+            see_log=self._see_log(),
+            on_change=self._on_change,
+        )
 
-    def _mount(self) -> None:
+    def _mount(self) -> bytes:
+        """Mount, and return the kernel's INIT request."""
         wanted = self._plan["config"]["allow_other"]
         allow_other = os.geteuid() == 0 if wanted is None else wanted
         mounting.prepare_mount_point(self._mountpoint)  # again: the listing took its time, and others mount too
         try:
-            self._fuse_fd, self._init = mounting.mount(self._mountpoint, source=self._source, allow_other=allow_other)
+            self._fuse_fd, init = mounting.mount(self._mountpoint, source=self._source, allow_other=allow_other)
         except (OSError, subprocess.SubprocessError) as error:
             raise FailedError(f"mounting at {self._mountpoint} failed ({error}). Look at 'dmesg'.", 2) from error
         entry = mounting.mounted_at(self._mountpoint)
         self._device = entry.device if entry else None
+        return init
 
-    def _hand_over(self, worker: Worker) -> None:
-        """Make ``worker`` the one that serves the mount, and pass its answer to INIT on to the kernel.
-
-        libfuse reads INIT from a socket and answers into it; then the worker puts the real descriptor in its place.
-        """
-        worker.send_init(self._init)
-        worker.send({"event": "mounted"}, [self._fuse_fd])
-        answer = self._await(worker, worker.take_init_answer, what="agree on the protocol", within_s=_HAND_OVER_S)
-        try:
-            os.write(self._fuse_fd, raise_background_limit(answer))
-        except OSError as error:
-            raise FailedError(f"{self._mountpoint} was unmounted before it served. Mount it again.", 1) from error
-        worker.send({"event": "go"})
-        self._await_event(worker, "serving", what="begin to serve", within_s=_HAND_OVER_S)
-        self._serving = True
-
-    def _serve(self, worker: Worker) -> None:
-        """Return when the mount was unmounted by somebody; raise when asked to stop or when the worker crashed."""
-        self._watch.until(lambda: worker.ended or self._watch.stop_signal, None)
-        if self._watch.stop_signal is not None:
-            raise StopAskedError
+    def _see_that_it_is_unmounted(self) -> None:
+        """Tell an unmount by somebody from an end of the connection alone, which leaves a dead mount."""
         if self._mounted_at() is not None:
-            log.error("worker ended unasked how=%r mountpoint=%s", worker.how_it_ended(), self._mountpoint)
-            raise FailedError(f"the worker ended with {worker.how_it_ended()}{self._see_log()}.", 1)
-        log.info("unmounted mountpoint=%s worker=%r", self._mountpoint, worker.how_it_ended())
+            log.error("the connection was ended from outside mountpoint=%s", self._mountpoint)
+            raise FailedError("the kernel's connection to it was aborted from outside.", 1)
+        log.info("unmounted mountpoint=%s", self._mountpoint)
 
-    def _await(self, worker: Worker, take: Callable[[], T | None], *, what: str, within_s: float) -> T:
-        def arrived() -> T | None:
-            if self._watch.stop_signal is not None:
-                raise StopAskedError
-            found = take()
-            if found is None and worker.ended:
-                raise FailedError(f"the worker ended with {worker.how_it_ended()}{self._see_log()}.", 1)
-            return found
-
-        found = self._watch.until(arrived, within_s)
-        if found is None:
-            raise FailedError(f"the worker did not {what} within {within_s:g} s{self._see_log()}.", 1)
-        return found
-
-    def _await_listing(self, worker: Worker) -> None:
-        """Wait until the worker has seen the repository.
-
-        It has a bound of its own for each page of the listing, and reports "listing" after each; ours is for one that
-        is stuck.
-        """
-        bound_s = self._plan["config"]["mount_timeout_s"] + _STARTING_S
-        while self._await_event(worker, "listing", "listed", what="list the repository", within_s=bound_s) != "listed":
-            notify(f"EXTEND_TIMEOUT_USEC={int(bound_s * 1e6)}")  # a large repository may outlast TimeoutStartSec
-
-    def _await_event(self, worker: Worker, *events: str, what: str, within_s: float) -> str:
-        message = self._await(worker, lambda: worker.take(*events, "failed"), what=what, within_s=within_s)
-        if message["event"] == "failed":
-            raise FailedError(str(message.get("message")), int(message.get("exit_status", 1)))
-        return str(message["event"])
+    def _on_change(self, serves: bool) -> None:  # noqa: FBT001  the one thing there is to tell
+        """Tell what has become of the mount: a worker has died, or the next one serves."""
+        assert self._workers is not None  # noqa: S101  for the type checker: it calls us
+        facts = self._workers.lives.facts
+        if serves:
+            self._describe("mounted")
+            notify(f"STATUS=Serving {self._source} at {self._mountpoint}, by worker number {facts.restarts + 1}")
+        else:
+            self._describe("restarting", reason=facts.reason)
+            notify(f"STATUS=Starting another worker, the last one ended with {facts.reason}")
 
     def _mounted_at(self) -> str | None:
         """Return where our mount is: a folder above its mount point may have been renamed."""
         entry = mounting.mounted_from(self._device, near=self._mountpoint) if self._device else None
-        return entry.mountpoint if entry else None
+        if entry is None:
+            return None
+        is_ours = self._fuse_fd >= 0 and is_connected(self._fuse_fd)
+        # once its connection has ended it may be gone, and the next mount of anybody has got its device number (seen)
+        return entry.mountpoint if is_ours or mounting.probe(entry.mountpoint) == "dead" else None
 
     def _take_down(self, failure: FailedError | None) -> None:
         """Unmount, end the worker, remove the folder: each within a bound, and none stopped by another's failure."""
         notify("STOPPING=1")
-        if (mountpoint := self._mounted_at()) is not None:
-            self._unmount(mountpoint)
-        if self._worker is not None:
-            self._worker.send({"event": "stop"})
-            # before it serves, a worker holds nothing that is worth a wait
-            if not self._worker.end(grace_s=_STOPPING_S if self._serving else 0.0):
-                log.warning("worker cannot be ended yet pid=%d", self._worker.process.pid)
+        is_unmounted = self._unmount()
+        is_ended = self._workers is None or self._workers.end(grace_s=_STOPPING_S)
         if self._fuse_fd >= 0:
-            os.close(self._fuse_fd)  # the last one: what still waits for an answer gets ENOTCONN
+            os.close(self._fuse_fd)  # the last one, as a rule: what still waits for an answer gets ENOTCONN
+            self._fuse_fd = -1
+        if self._device is not None and not (is_unmounted and is_ended):
+            self._abort(self._device)
         if self._folder is not None:
             crashed = failure is not None and failure.exit_status == 1
             if crashed:
                 self._describe("crashed", reason=str(failure))
             self._folder.release(keep_log=crashed)
 
-    def _unmount(self, mountpoint: str) -> None:
-        try:
-            mounting.unmount(mountpoint, lazy=False)
-        except (OSError, subprocess.SubprocessError) as error:
-            busy = isinstance(error, OSError) and error.errno == errno.EBUSY
-            log.warning("detaching mountpoint=%s reason=%r", mountpoint, "in use" if busy else str(error))
+    def _unmount(self) -> bool:
+        """Unmount, and return whether nothing waits for that any more."""
+        for lazy in (False, True):
+            if (mountpoint := self._mounted_at()) is None:
+                return True
             try:
-                mounting.unmount(mountpoint, lazy=True)
-            except (OSError, subprocess.SubprocessError) as lazy_error:
-                log.error("cannot unmount mountpoint=%s reason=%r", mountpoint, str(lazy_error))  # noqa: TRY400  the reason is the whole story
+                unmounting.unmount(mountpoint, lazy=lazy, within_s=_UNMOUNTING_S, wait=self._wait)
+            except TimeoutError:
+                log.warning("unmounting takes long, because what is being read waits mountpoint=%s", mountpoint)
+                return False
+            except OSError as error:
+                if lazy:
+                    log.error("cannot unmount mountpoint=%s reason=%r", mountpoint, error.strerror)  # noqa: TRY400  the reason is the whole story
+                    return False
+                reason = "in use" if error.errno == errno.EBUSY else error.strerror
+                log.warning("detaching mountpoint=%s reason=%r", mountpoint, reason)
+            else:
+                return True
+        return False
+
+    def _abort(self, device: str) -> None:
+        """End what is left of the connection: a thread of a killed worker, or an unmount, may wait for an answer."""
+        aborted = unmounting.abort(device, within_s=_UNMOUNTING_S, wait=self._wait)
+        log.warning("aborting the connection mountpoint=%s aborted=%s", self._mountpoint, aborted)
+        if (mountpoint := self._mounted_at()) is not None:
+            with contextlib.suppress(OSError):  # TimeoutError too: it goes on by itself
+                unmounting.unmount(mountpoint, lazy=True, within_s=_UNMOUNTING_S, wait=self._wait)
+
+    def _wait(self, process: "subprocess.Popen[bytes]", within_s: float) -> int | None:
+        """Wait for a process, and go on reading what the worker logs."""
+        self._watch.add_child(process.pid, process.poll)
+        return self._watch.until(lambda: process.returncode, within_s)
 
     def _describe(self, state: str, **more: str) -> None:
+        restarts = self._workers.lives.facts if self._workers is not None else lives.Facts()
         facts = {
             "state": state,
             "pid": os.getpid(),
             "mountpoint": self._mountpoint,
             "source": self._source,
-            "since_s": int(time.time()),
+            "since_s": self._since_s,
             "log": self._log_path,
+            "restarts": restarts.restarts,
+            "restarted_at_s": restarts.at_s,
+            "restart_reason": restarts.reason,
             **more,
         }
         if self._folder is not None:
@@ -242,6 +224,7 @@ class Supervisor:
                 self._folder.describe(facts)
 
     def _report_ready(self) -> None:
+        self._since_s = int(time.time())
         self._describe("mounted")
         log.info("mounted mountpoint=%s source=%s", self._mountpoint, self._source)
         self._report({"event": "ready", "pid": os.getpid()})
@@ -271,15 +254,6 @@ class Supervisor:
 
     def _see_log(self) -> str:
         return f". Its last words are in {self._log_path}" if self._log_path else ""
-
-
-def notify(state: str) -> None:
-    """Tell the service manager, if there is one: sdnotify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.connect("\0" + address[1:] if address.startswith("@") else address)
-            sock.send(state.encode())
 
 
 def _end_with_parent(pid: int) -> None:

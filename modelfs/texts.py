@@ -23,7 +23,7 @@ AT_ONCE = 8
 
 
 class TextReader:
-    """Reads from ``store``. ``policy`` has the deadline for all that one call reads."""
+    """Reads from ``store``. ``policy`` has the deadline for all that one call reads, where it is given none."""
 
     def __init__(self, store: Store, policy: RetryPolicy) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class TextReader:
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version, the last used behind
         self._kept_bytes = 0
 
-    async def read(self, wanted: Sequence[ObjectInfo]) -> dict[str, bytes | None]:
+    async def read(self, wanted: Sequence[ObjectInfo], *, deadline_s: float | None = None) -> dict[str, bytes | None]:
         """Return the contents of ``wanted`` by key, as far as the bounds allow, in this order; None is a failure."""
         chosen: list[ObjectInfo] = []
         left_bytes = ROUND_BYTES_MAX
@@ -42,19 +42,27 @@ class TextReader:
             chosen.append(info)
         found: dict[str, bytes | None] = {info.key: self._recall(info) for info in chosen}
         limiter = trio.CapacityLimiter(AT_ONCE)
-        with trio.move_on_after(self._policy.deadline_s):
+        deadline_s = self._policy.deadline_s if deadline_s is None else deadline_s
+        policy = replace(self._policy, deadline_s=deadline_s, attempt_s=deadline_s)
+        with trio.move_on_after(deadline_s):
             async with trio.open_nursery() as nursery:
                 for info in chosen:
                     if found[info.key] is None:
-                        nursery.start_soon(self._read, info, found, limiter)
+                        nursery.start_soon(self._read, info, found, policy, limiter)
         return found
 
-    async def _read(self, info: ObjectInfo, found: dict[str, bytes | None], limiter: trio.CapacityLimiter) -> None:
+    async def _read(
+        self,
+        info: ObjectInfo,
+        found: dict[str, bytes | None],
+        policy: RetryPolicy,
+        limiter: trio.CapacityLimiter,
+    ) -> None:
         try:
             text = await in_thread_with_retries(
                 partial(self._store.read, info, 0, info.size),
                 what=f"read {info.key}",
-                policy=replace(self._policy, attempt_s=self._policy.deadline_s),
+                policy=policy,
                 limiter=limiter,
             )
         except ModelfsError:

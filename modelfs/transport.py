@@ -68,7 +68,7 @@ class Transport:
         options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=link.connect_timeout_s, read=link.stall_timeout_s),
             "retries": False,
-            "maxsize": 4,  # a refresh, and looks at single models beside it
+            "maxsize": 16,  # a refresh of some spans side by side, and looks at single models beside it
             "ssl_context": trust(link.ca_bundle) if link.is_secure else None,
         }
         self._pool = urllib3.PoolManager(**options) if link.proxy is None else _through(link.proxy, options)

@@ -4,14 +4,12 @@ Law: pure; no I/O, no clock. A tree is made from one complete listing and, for i
 the order of the listing does not matter. Unchanged directories are shared between trees, so the difference of two
 trees costs what changed.
 
-Names. A key is shown at its own path, except (each has a test, docs/semantics.md has the table):
+Names are ``names``'s: a key is shown at its own path, unless it can be none or is hidden. A key that ends in "/" is a
+folder marker: the folder exists, also when it is empty. Of a key `a` beside `a/b`, the folder wins.
 
-- a key that ends in "/" is a folder marker: the folder exists, also when it is empty;
-- of a key `a` beside `a/b`, the folder wins;
-- a key with an empty segment, `.`, `..`, a NUL, a name over 255 bytes, more than 255 folders, or text that is not
-  UTF-8 cannot be a path, and is not shown;
-- names that begin with ".", `__pycache__` and `*_$folder$` placeholders are not shown (`show_hidden`), but the
-  folder that such an object lies in exists.
+What Triton would take for a version although it is none is not shown in a model (R18), and a model is a folder of the
+root that has a config.pbtxt (or `configs/`), or a version with a file that Triton loads without one. So the folders of
+a bucket that is mounted above its repository, whose models may be named `3d-unet`, are all there.
 
 Times are Triton's input: it reloads a model when the greatest mtime or ctime below its folder *grows*. So a file
 keeps the time with which its version was first seen; a replaced file is strictly newer than everything its model (the
@@ -20,13 +18,15 @@ tick beyond its model's greatest time when an entry of its own is added, replace
 own time would be lost on Triton where another version is newer.
 """
 
-import hashlib
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
+from modelfs.cookies import Cookies
+from modelfs.names import is_misread, visible_depth, why_no_path
+from modelfs.version_policy import CONFIG_NAME, CONFIGS_FOLDER, is_version
+from modelfs.wholeness import WITHOUT_CONFIG
 
 TICK_NS = 1_000_000
 """The smallest step of a time that every reader sees: Python's float seconds resolve 0.2 us, `find -printf` more."""
@@ -36,10 +36,11 @@ ARCHIVE_TICK_NS = 1_000_000_000
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
-NAME_BYTES_MAX = 255  # NAME_MAX of Linux
-DEPTH_MAX = 255  # Azure allows 254 segments; bounds the recursion below
 
-PLACEHOLDER_SUFFIX = "_$folder$"  # what Hadoop's S3 connectors leave for a folder
+ORDERED_LATER = 2000
+"""Entries of a folder whose order is made when it is first listed, which takes 3 ms: most folders never are."""
+
+_FEW = 500  # names, of which each costs a move of all behind it in the order of a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,24 @@ class Directory:
 
     children: Mapping[str, "Node"]
     mtime_ns: int
-    _listing: list[Entry] = field(default_factory=list, repr=False)
+    _order: list[Cookies] = field(default_factory=list, repr=False)  # empty until it is asked for
+
+    @classmethod
+    def of(cls, children: Mapping[str, "Node"], mtime_ns: int) -> Self:
+        """Return a directory. The order of a large one is made here and now, not by the thread that answers."""
+        return cls(children, mtime_ns, [Cookies(children)] if len(children) > ORDERED_LATER else [])
+
+    def followed_by(
+        self, children: Mapping[str, "Node"], mtime_ns: int, *, added: Sequence[str], removed: Sequence[str]
+    ) -> Self:
+        """Return the directory as it is later, which has ``added`` and lacks ``removed`` of the names of this one."""
+        order = None
+        if self._order and len(added) + len(removed) <= _FEW:
+            order = self._order[0].changed(added=added, removed=removed)
+        return self.of(children, mtime_ns) if order is None else type(self)(children, mtime_ns, [order])
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
-        """Yield the children whose cookie is at least ``start``, by rising cookie.
-
-        A cookie is a hash of the name, as in ext4: it does not depend on the other children, so a readdir that goes
-        on after the tree was swapped, or in another process, neither repeats nor loses a child that stayed.
+        """Yield the children whose cookie is at least ``start``, by rising cookie; see ``cookies``.
 
         >>> file = File(ObjectInfo("k", 0, "v", 0), 0)
         >>> directory = Directory({"b": file, "a": file}, 0)
@@ -78,11 +90,10 @@ class Directory:
         >>> list(directory.entries(everything[0].cookie + 1)) == everything[1:]
         True
         """
-        if len(self._listing) != len(self.children):
-            self._listing[:] = _in_cookie_order(self.children)
-        position = bisect_left(self._listing, start, key=lambda entry: entry.cookie)
-        for index in range(position, len(self._listing)):
-            yield self._listing[index]
+        if not self._order:
+            self._order.append(Cookies(self.children))
+        for cookie, name in self._order[0].since(start):
+            yield Entry(cookie, name, self.children[name])
 
 
 Node = File | Directory
@@ -117,18 +128,20 @@ class Tree:
 
     def find(self, path: str) -> Node | None:
         """Return the node at ``path`` ("" is the root, "a/b" a child of a child), or None."""
-        node: Node = self.root
-        for name in path.split("/") if path else ():
-            if not isinstance(node, Directory):
-                return None
-            child = node.children.get(name)
-            if child is None:
-                return None
-            node = child
-        return node
+        return find_below(self.root, path)
 
 
 EMPTY = Tree(Directory({}, 0))
+
+
+def find_below(node: Node, path: str) -> Node | None:
+    """Return the node at ``path`` below ``node``, which is "" itself, or None."""
+    for name in path.split("/") if path else ():
+        child = node.children.get(name) if isinstance(node, Directory) else None
+        if child is None:
+            return None
+        node = child
+    return node
 
 
 class Difference(NamedTuple):
@@ -152,10 +165,52 @@ def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden:
     growing = _Growing()
     for info in objects:
         growing.add(info, show_hidden=show_hidden)
+    if not show_hidden:
+        growing.hide_misread()
     first = previous is EMPTY
     root = _freeze(growing.root, None if first else previous.root)
     files, total_bytes = _count(root)
     return Tree(root, tuple(growing.omissions), files, total_bytes)
+
+
+def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hidden: bool = False) -> Tree:
+    """Return ``previous`` with some folders of the root made anew, each of all the objects below it.
+
+    The model "" is the root's own files. The same tree as ``build`` returns, where nothing else has changed, and where
+    none of these folders has the name of a file of the root unless that is made anew; the work is that of these models.
+
+    >>> one = build([ObjectInfo("a/1/x", 7, "v", 5), ObjectInfo("b/1/x", 7, "v", 5)])
+    >>> two = graft(one, {"b": [ObjectInfo("b/2/x", 9, "v", 8)]})
+    >>> sorted(files(two)), two.total_bytes, two.find("a") is one.find("a")
+    (['a/1/x', 'b/2/x'], 16, True)
+    """
+    growing = _Growing()
+    for objects in models.values():
+        for info in objects:
+            growing.add(info, show_hidden=show_hidden)
+    if not show_hidden:
+        growing.hide_misread()
+    keeps_files = "" not in models
+    for name, node in previous.root.children.items():
+        if isinstance(node, File):
+            if keeps_files:
+                growing.keep_file(name, node)
+        elif name not in models:
+            growing.keep_folder(name, node)
+    root = _freeze(growing.root, None if previous is EMPTY else previous.root)
+    kept = (
+        each for each in previous.omissions if (each.key.partition("/")[0] if "/" in each.key else "") not in models
+    )
+    files, total_bytes = previous.files, previous.total_bytes
+    for sign, children in ((-1, previous.root.children), (1, root.children)):
+        for name in models if keeps_files else {*models, *_files_of(children)}:
+            more_files, more_bytes = _count(children.get(name))
+            files, total_bytes = files + sign * more_files, total_bytes + sign * more_bytes
+    return Tree(root, (*kept, *growing.omissions), files, total_bytes)
+
+
+def _files_of(children: Mapping[str, Node]) -> list[str]:
+    return [name for name, node in children.items() if isinstance(node, File)]
 
 
 def differences(old: Tree, new: Tree) -> list[Difference]:
@@ -166,9 +221,10 @@ def differences(old: Tree, new: Tree) -> list[Difference]:
         path, before, after = waiting.pop()
         if before is after:
             continue
-        names = []
-        for name in before.children.keys() | after.children.keys():
-            one, other = before.children.get(name), after.children.get(name)
+        # not by operations on whole sets: of a million names each would hold the interpreter's lock for long
+        names = [name for name in before.children if name not in after.children]
+        for name, other in after.children.items():
+            one = before.children.get(name)
             if one is other:
                 continue
             if isinstance(one, Directory) and isinstance(other, Directory):
@@ -179,10 +235,23 @@ def differences(old: Tree, new: Tree) -> list[Difference]:
     return found
 
 
-class _Folder(dict[str, "ObjectInfo | _Folder"]):
-    """A directory while it grows; the time of its marker and hidden objects counts while it shows nothing."""
+class _Folder(dict[str, "ObjectInfo | _Folder | Node"]):
+    """A directory while it grows; the time of its marker and hidden objects counts while it shows nothing.
+
+    A child that is a Node already is kept as it is.
+    """
 
     placeholder_mtime_ns = 0
+
+
+_MISREAD = "Triton would take it for a version; name it 1, 2, 3 …, or move it out of the model"
+
+
+def _is_model(folder: _Folder) -> bool:
+    if isinstance(folder.get(CONFIG_NAME), ObjectInfo) or isinstance(folder.get(CONFIGS_FOLDER), _Folder):
+        return True
+    versions = (child for name, child in folder.items() if is_version(name) and isinstance(child, _Folder))
+    return any(name in version for version in versions for name in WITHOUT_CONFIG)
 
 
 class _Growing:
@@ -198,17 +267,17 @@ class _Growing:
         is_marker = names[-1] == ""
         if is_marker:
             names.pop()
-        reason = _why_no_path(names)
+        reason = why_no_path(names)
         if reason:
             self.omissions.append(Omission(info.key, reason))
             return
-        visible = len(names) if show_hidden else _visible_depth(names)
+        visible = len(names) if show_hidden else visible_depth(names)
         folders = names[: visible if is_marker or visible < len(names) else -1]
         folder = self.root
         for name in folders:
             child = folder.get(name)
             if not isinstance(child, _Folder):
-                if child is not None:
+                if isinstance(child, ObjectInfo):
                     self._note_shadowed(child)
                 child = folder[name] = _Folder()
             folder = child
@@ -216,6 +285,30 @@ class _Growing:
             folder.placeholder_mtime_ns = max(folder.placeholder_mtime_ns, info.mtime_ns)
         else:
             self._add_file(folder, names[-1], info)
+
+    def hide_misread(self) -> None:
+        """Take the folders out of the models that Triton would take for versions, and note that."""
+        for model, folder in self.root.items():
+            if not isinstance(folder, _Folder):
+                continue
+            misread = [name for name, child in folder.items() if isinstance(child, _Folder) and is_misread(name)]
+            for name in misread if _is_model(folder) else ():
+                del folder[name]
+                self.omissions.append(Omission(f"{model}/{name}/", _MISREAD))
+
+    def keep_file(self, name: str, file: File) -> None:
+        """Put a file of the tree before into the root, unless a folder has its name now."""
+        if name in self.root:
+            self._note_shadowed(file.info)
+        else:
+            self.root[name] = file
+
+    def keep_folder(self, name: str, folder: "Directory") -> None:
+        """Put a folder of the tree before into the root, also where a file has its name now."""
+        shadowed = self.root.get(name)
+        if isinstance(shadowed, ObjectInfo):
+            self._note_shadowed(shadowed)
+        self.root[name] = folder
 
     def _add_file(self, folder: _Folder, name: str, info: ObjectInfo) -> None:
         if isinstance(folder.get(name), _Folder):
@@ -228,70 +321,45 @@ class _Growing:
             self.omissions.append(Omission(info.key, "a folder of the same name is shown instead"))
 
 
-def _why_no_path(names: list[str]) -> str:
-    """Return why these segments cannot be a path, or "" when they can."""
-    if len(names) > DEPTH_MAX:
-        return f"it lies more than {DEPTH_MAX} folders deep"
-    for name in names:
-        if name in {"", ".", ".."}:
-            return f"it holds the segment {name!r}"
-        if "\0" in name:
-            return "it holds a NUL"
-        try:
-            too_long = len(name.encode()) > NAME_BYTES_MAX
-        except UnicodeEncodeError:
-            return "it is not UTF-8"
-        if too_long:
-            return f"it holds a name of over {NAME_BYTES_MAX} bytes"
-    return ""
-
-
-def is_hidden(name: str) -> bool:
-    """Tell whether a name is hidden by rule.
-
-    >>> [is_hidden(name) for name in (".git", "__pycache__", "1_$folder$", "model.onnx")]
-    [True, True, True, False]
-    """
-    return name.startswith(".") or name == "__pycache__" or name.endswith(PLACEHOLDER_SUFFIX)
-
-
-def _visible_depth(names: list[str]) -> int:
-    """Return how many leading segments come before the first hidden one."""
-    for depth, name in enumerate(names):
-        if is_hidden(name):
-            return depth
-    return len(names)
-
-
 def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = None) -> Directory:
     """Return the immutable directory, sharing what did not change with ``previous``.
 
     ``model_ns`` is the greatest time that the model (the root's child) around it showed before, or None for the root.
     """
     floor_ns = model_ns if model_ns is not None else previous.mtime_ns if previous else 0
-    children: dict[str, Node] = {}
-    changed = previous is None or folder.keys() != previous.children.keys()
-    shared = not changed
+    known: Mapping[str, Node] = previous.children if previous else {}
+    different: dict[str, Node] = {}
+    added: list[str] = []
+    is_changed = False  # whether an entry of its own was added, replaced or removed
     newest_ns = 0
     for name, child in folder.items():
-        before = previous.children.get(name) if previous else None
+        before = known.get(name)
         node: Node
         if isinstance(child, _Folder):
             directory_before = before if isinstance(before, Directory) else None
             around_ns = model_ns if model_ns is not None else directory_before.mtime_ns if directory_before else 0
             node = _freeze(child, directory_before, around_ns)
-            changed = changed or directory_before is None
+            is_changed = is_changed or directory_before is None
         else:
-            node = _file(child, before, floor_ns)
-            changed = changed or node is not before
-        shared = shared and node is before
+            node = _file(child, before, floor_ns) if isinstance(child, ObjectInfo) else child
+            is_changed = is_changed or node is not before
         newest_ns = max(newest_ns, node.mtime_ns)
-        children[name] = node
+        if node is not before:
+            different[name] = node
+            if before is None:
+                added.append(name)
     if previous is None:
-        return Directory(children, newest_ns if children else folder.placeholder_mtime_ns)
-    if shared:
+        return Directory.of(different, newest_ns if different else folder.placeholder_mtime_ns)
+    removed = [name for name in known if name not in folder] if len(folder) - len(added) < len(known) else []
+    if not different and not removed:
         return previous
-    return Directory(children, max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if changed else 0))
+    mtime_ns = max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if is_changed or removed else 0)
+    # a copy shares the names with what was before: a million new ones would be freed at once, with the lock held
+    children = known.copy() if isinstance(known, dict) else dict(known)  # 17 ms for a million, and 50
+    children.update(different)
+    for name in removed:
+        del children[name]
+    return previous.followed_by(children, mtime_ns, added=added, removed=removed)
 
 
 def _file(info: ObjectInfo, before: Node | None, floor_ns: int) -> File:
@@ -322,29 +390,50 @@ def files(tree: Tree) -> dict[str, ObjectInfo]:
     return found
 
 
-def _count(root: Directory) -> tuple[int, int]:
-    """Return the number of files and the sum of their sizes in bytes."""
-    files = total_bytes = 0
-    waiting = [root]
+def listing_of(tree: Tree) -> dict[str, ObjectInfo]:
+    """Return, by key, objects that would show ``tree``: its files, and a marker for each folder that is empty.
+
+    >>> list(listing_of(build([ObjectInfo(key, 7, "v", 5) for key in ("m/1/a", "m/1/", "m/2/")])))
+    ['m/1/a', 'm/2/']
+    """
+    found = files(tree)
+    waiting = [("", tree.root)]
     while waiting:
-        for node in waiting.pop().children.values():
-            if isinstance(node, File):
+        path, folder = waiting.pop()
+        if path and not folder.children:
+            found[path] = ObjectInfo(path, 0, "", folder.mtime_ns)
+        for name, node in folder.children.items():
+            if isinstance(node, Directory):
+                waiting.append((f"{path}{name}/", node))
+    return found
+
+
+def files_below(node: Node) -> Iterator[ObjectInfo]:
+    """Yield the objects of all the files in and below ``node``, or of the file that it is.
+
+    >>> [info.key for info in files_below(build([ObjectInfo("m/1/a", 7, "v", 5)]).root)]
+    ['m/1/a']
+    """
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, File):
+            yield each.info
+        else:
+            waiting.extend(each.children.values())
+
+
+def _count(node: Node | None) -> tuple[int, int]:
+    """Return the number of files and the sum of their sizes in bytes."""
+    if not isinstance(node, Directory):
+        return (1, node.info.size) if node is not None else (0, 0)
+    files = total_bytes = 0
+    waiting = [node]
+    while waiting:
+        for child in waiting.pop().children.values():
+            if isinstance(child, File):
                 files += 1
-                total_bytes += node.info.size
+                total_bytes += child.info.size
             else:
-                waiting.append(node)
+                waiting.append(child)
     return files, total_bytes
-
-
-def _in_cookie_order(children: Mapping[str, Node]) -> list[Entry]:
-    hashed = sorted((_name_hash(name), name) for name in children)
-    entries: list[Entry] = []
-    last = 0
-    for cookie, name in hashed:
-        last = max(cookie, last + 1)  # two names with one 61-bit hash: the later one moves up
-        entries.append(Entry(last, name, children[name]))
-    return entries
-
-
-def _name_hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 3

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from modelfs.pbtxt import Message, PbtxtError, Value, parse
 
 CONFIG_NAME = "config.pbtxt"
+CONFIGS_FOLDER = "configs"  # where Triton looks with --model-config-name
 
 GUESSED_BYTES_MAX = 64 * 1024
 """A longer config counts as having no policy: ``selected`` is called on the thread that answers the kernel, and to read

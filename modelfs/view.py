@@ -2,6 +2,10 @@
 
 Law: ``tree`` is swapped whole, and only for one built from a complete listing. Whatever the store does, the last good
 tree stays, for as long as it takes; ``health`` says so. Lookups, stats and readdirs read ``tree`` and never wait.
+
+One listing is taken at a time, and only one that began when the one before it had been taken: else what is older could
+be shown over what is newer. So a model that was taken alone while all were being listed is listed once more with them,
+and one that was being listed alone when all were taken is listed again.
 """
 
 import logging
@@ -13,19 +17,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import trio
 
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
-from modelfs.gate import Gate
+from modelfs.gate import by_model
+from modelfs.gathering import gather
+from modelfs.journal import Journal
+from modelfs.journal import Shown as Inheritance
+from modelfs.listings import NEWS_LOOK_S, PATIENCE, Listings
 from modelfs.remembered import Memory
-from modelfs.settle import Moment, Pending, Settling, Texts
+from modelfs.settle import Moment, Pending
+from modelfs.showing import Showing, Shown
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
-from modelfs.tree import Difference, Tree
+from modelfs.tree import Difference, Directory, Node, Tree, find_below
+from modelfs.withdrawn import Gone, Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +43,21 @@ T = TypeVar("T")
 
 JITTER = 0.1  # of the refresh period: the mounts of a fleet that started together should not list together
 EARLIEST_S = 1.0  # between two listings, however often a refresh is asked for
+NAMES_AT_ONCE = 10_000  # are put together in the thread that answers: 3 ms
 ROUNDS_KEPT = 8  # whoever waits for one asks several times a second
-OMISSIONS_LOGGED = 5  # of each listing; the count tells the rest
+
+ALONE_POLICY = RetryPolicy(deadline_s=10.0)
+"""For a model that is listed alone: whoever asked for it has long gone on."""
+
+ALONE_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """``listed_at`` is the Unix time of the last complete listing; ``error`` why later ones failed, or "".
 
-    ``pages`` are the requests that it took.
+    ``pages`` are the requests that the last one of our own took; ``is_shared``: the last one was another mount's. Of
+    ``bare`` folders of the root only the names are known.
     """
 
     listings: int
@@ -49,10 +65,11 @@ class Health:
     listed_at: float
     error: str
     failing_since: float
+    is_shared: bool = False
+    bare: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(NamedTuple):
     """One listing after the first: its number, why it failed or "", and the paths that it changed."""
 
     number: int
@@ -64,7 +81,8 @@ class View:
     """The current tree of ``store``. ``refresh`` is called by one task at a time.
 
     With a ``settle_s`` of 0 everything shows as soon as it is listed. Without a ``memory`` the times go on only as
-    long as the view lives.
+    long as the view lives. Without ``listings`` every listing is asked of the store. Without a ``journal`` no other
+    process can go on with what is shown.
     """
 
     def __init__(
@@ -76,35 +94,84 @@ class View:
         show_hidden: bool,
         settle_s: float = 0.0,
         memory: Memory | None = None,
+        listings: Listings | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.tree: Tree = trees.EMPTY
         self.pending: tuple[Pending, ...] = ()
         self._store = store
         self._policy = policy
-        self._limiter = limiter
-        self._show_hidden = show_hidden
-        self._settle_s = settle_s
-        self._memory = memory
-        self._gate = Gate()
-        self._settling: Settling | None = None
+        self._workers = trio.CapacityLimiter(2)  # not of ``limiter``, whose threads may all wait for the store
+        self._listings = listings or Listings(store, policy=policy, limiter=limiter)
+        # of whoever has the turn
+        self._showing = Showing(show_hidden=show_hidden, settle_s=settle_s, memory=memory, journal=journal)
+        self._journal = journal
+        self._untold: list[Difference] = []  # by the worker before this one
+        self._telling = 0  # models taken alone of which the kernel is being told
+        self._listings.recall = self._showing.gate.recall
+        self._listings.known = lambda model: self._showing.gate.listed.get(model, {}).values()
+        self._settles_s: float | None = None
+        self._withdrawn = Withdrawn()
         self._texts = TextReader(store, policy)
-        self._previous: Tree = trees.EMPTY  # what was shown last, also by the process before this one
         self._asked = trio.Event()
+        self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
+        self._turn = trio.Lock()  # to take a listing
+        self._taken = 0  # listings of all
+        self._alone: dict[str, float] = {}  # the models taken alone since the last listing of all began, and when
+        self._alone_limiter = trio.CapacityLimiter(ALONE_AT_ONCE)
         self._begun = 0
         self._rounds: deque[Round] = deque(maxlen=ROUNDS_KEPT)
-        self._listings = self._pages = 0
+        self._listings_taken = self._pages = 0
+        self._is_shared = False
         self._listed_at = self._failing_since = 0.0
         self._error = ""
-        self._omitted: frozenset[trees.Omission] = frozenset()
 
     def health(self) -> Health:
         """Return how the last listings went."""
-        return Health(self._listings, self._pages, self._listed_at, self._error, self._failing_since)
+        taken, pages = self._listings_taken, self._pages
+        bare = self._showing.bare
+        return Health(taken, pages, self._listed_at, self._error, self._failing_since, self._is_shared, bare)
+
+    def withdrawn(self, name: str) -> Gone | None:
+        """Return what stood under ``name`` in the root until a moment ago."""
+        return self._withdrawn.find(name, trio.current_time())
+
+    def find(self, path: str) -> Node | None:
+        """Return what is shown at ``path``, or was until its model was withdrawn a moment ago."""
+        node = self.tree.find(path)
+        if node is None:
+            name, _, below = path.partition("/")
+            gone = self.withdrawn(name)
+            node = find_below(gone.node, below) if gone is not None else None
+        return node
+
+    def take_over(self, shown: Inheritance) -> None:
+        """Show what a worker before this one showed last. What ``keep_fresh`` lists soon is compared with it."""
+        self.tree = shown.tree
+        self._listed_at = shown.listed_at
+        self._untold = shown.untold
+        if shown.is_on_open or self._listings.is_on_open:
+            children = shown.tree.root.children
+            known = (name for name, node in children.items() if isinstance(node, Directory) and node.children)
+            self._listings.begin_on_open(known)
+        self._showing.take_over(shown.tree, is_on_open=self._listings.is_on_open)
+        self._asked.set()
 
     def is_replaced(self, info: ObjectInfo) -> bool:
         """Tell whether the store lists another version of this object, or none, than the one that is shown."""
-        listed = self._gate.listed.get(info.key)
+        if self._showing.is_taken_over:
+            return False  # nobody knows yet
+        listed = self._showing.gate.find(info.key)
         return listed is None or listed.version != info.version
+
+    def note_use(self, model: str) -> bool:
+        """Take note that somebody looks into a folder of the root; tell whether it has to be listed for that."""
+        self._listings.note_use(model, is_open=False)
+        return self._showing.is_bare(model)
+
+    def is_bare(self, model: str) -> bool:
+        """Tell whether nothing but its name is known of a folder of the root."""
+        return self._showing.is_bare(model)
 
     def ask_for_refresh(self) -> int:
         """Have ``keep_fresh`` list soon, and return the number of the round that begins after now."""
@@ -123,66 +190,107 @@ class View:
         A listing that ``is_early`` shows what is new, and withdraws nothing.
         ``on_page`` is told the number of objects so far after each page.
         """
-        began_s = trio.current_time()
-        pages = 0
+        listing = None if is_early else self._listings.of_another()
+        if listing is None:
+            listing = await self._listings.own(on_page, is_early=is_early)
+        async with self._turn:
+            self._alone = {model: at_s for model, at_s in self._alone.items() if at_s > listing.began_s}
+            objects = await self._with_what_is_newer(listing.objects)
+            moment = Moment(listing.began_s, trio.current_time(), time.time_ns())
+            bare = listing.bare - self._alone.keys()
+            take = partial(self._showing.take, objects, moment, may_withdraw=listing.is_witness, bare=bare)
+            texts = await self._texts.read(await self._in_thread(take))
+            shown = await self._in_thread(partial(self._showing.show, texts))
+            self._taken += 1
+            self._listings_taken += 1
+            self._pages = listing.pages or self._pages
+            self._is_shared = not listing.pages
+            self._listed_at = time.time()
+            self._swap(shown)
+        return shown.differences
 
-        async def count(objects: int) -> None:
-            nonlocal pages
-            pages += 1
-            if on_page is not None:
-                await on_page(objects)
+    async def refresh_model(self, model: str) -> list[Difference]:
+        """List the folder ``model`` of the root alone, swap the tree if anything differs, and return where.
 
-        listing = await list_everything(self._store, policy=self._policy, limiter=self._limiter, on_page=count)
-        moment = Moment(began_s, trio.current_time(), time.time_ns())
-        # in a thread: a million objects take 4 s of Python (measured), and a stat must not wait for them
-        wanted = await self._in_thread(partial(self._admit, listing, moment, may_withdraw=not is_early))
-        texts = await self._texts.read(wanted)
-        new, found = await self._in_thread(partial(self._build, texts))
-        self.tree = new
-        self._listings += 1
-        self._pages = pages
-        self._listed_at = time.time()
-        self._tell_omissions(new)
-        self._tell_pending()
-        return found
+        What is new is shown, and nothing is withdrawn. Raises a ModelfsError and changes nothing. Not before the first
+        ``refresh``, and for one model by one task at a time. Of what is returned ``note_told`` is told in the end.
+        """
+        while True:
+            began_s, taken = trio.current_time(), self._taken
+            listing = await self._list_alone(model)
+            async with self._turn:
+                if taken == self._taken:
+                    self._alone[model] = trio.current_time()
+                    self._listings.note_use(model, is_open=True)
+                    return await self._take_model(model, listing, Moment(began_s, trio.current_time(), time.time_ns()))
+
+    async def _list_alone(self, model: str) -> list[ObjectInfo]:
+        return await list_everything(self._store, folder=f"{model}/", policy=ALONE_POLICY, limiter=self._alone_limiter)
+
+    async def _with_what_is_newer(self, listing: list[ObjectInfo]) -> list[ObjectInfo]:
+        """Return a listing of all, with the models listed once more that were taken alone since it began."""
+        if not self._alone:
+            return listing
+        found = by_model(listing)
+
+        async def ask(model: str) -> None:
+            folder = f"{model}/"
+            marker = found.get(model, {}).get(folder)
+            try:
+                objects = {info.key: info for info in await self._list_alone(model)}
+            except ModelfsError as error:
+                log.info("a model stays as it was listed alone model=%r error=%s", model, error)
+                objects = dict(self._showing.gate.listed.get(model, {}))
+            found[model] = {folder: marker, **objects} if marker is not None else objects
+            self._alone[model] = trio.current_time()
+
+        await gather(sorted(self._alone), ask)
+        return [info for objects in found.values() for info in objects.values()]
+
+    async def _take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[Difference]:
+        wanted = await self._in_thread(partial(self._showing.take_model, model, listing, moment))
+        if wanted is None:
+            return []
+        texts = await self._texts.read(wanted, deadline_s=ALONE_POLICY.deadline_s)
+        shown = await self._in_thread(partial(self._showing.show, texts, model))
+        self._swap(shown)
+        self._hurry()
+        self._telling += bool(shown.differences)
+        return shown.differences
+
+    def _hurry(self) -> None:
+        """Have the wait for the next listing end when something settles that was not known when it began."""
+        if self._settles_s is not None:
+            self._patience.deadline = min(self._patience.deadline, self._settles_s)
+
+    def _swap(self, shown: Shown) -> None:
+        gone = [name for path, names in shown.differences if not path for name in names]
+        self._withdrawn.note(gone, old=self.tree, new=shown.tree, now_s=trio.current_time())
+        self.tree, self.pending, self._settles_s = shown.tree, shown.pending, shown.settles_s
 
     @property
     def settles_s(self) -> float | None:
         """The moment of trio's clock from which a listing can show what is settling now, or None."""
-        return self._settling.settles_s if self._settling is not None else None
+        return self._settles_s
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
-
-    def _admit(self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool) -> list[ObjectInfo]:
-        """Take a complete listing, and return the objects whose content decides what of it is shown."""
-        if self.tree is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
-            self._previous = self._memory.recall()
-        if self._settling is None and self._settle_s:
-            self._settling = Settling(self._settle_s, trees.files(self._previous))
-        listed = self._gate.admit(listing, may_withdraw=may_withdraw)
-        return self._settling.take(listed, moment) if self._settling is not None else []
-
-    def _build(self, texts: Texts) -> tuple[Tree, list[Difference]]:
-        """Return the tree of what is to be shown, and where it differs from the one that is shown."""
-        shown = self._settling.show(texts) if self._settling is not None else self._gate.listed.values()
-        new = trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
-        if self._memory is not None:
-            self._memory.keep(new)  # before it is shown: a crash must not take a time back
-        self._previous = new
-        return new, trees.differences(self.tree, new)
+        return await trio.to_thread.run_sync(work, limiter=self._workers)
 
     async def keep_fresh(self, period_s: float, on_change: Callable[[list[Difference]], Awaitable[None]]) -> None:
         """Refresh every ``period_s``, give or take a tenth, for ever, and tell what changed.
 
-        What is asked for or settles in between is listed early. That moves no regular listing, so that what was
-        deleted goes in time however much is uploaded elsewhere.
+        Where another mount lists for this one too, that is whenever it has. What is asked for or settles in between is
+        listed early. That moves no regular listing, so that what was deleted goes in time however much is uploaded
+        elsewhere.
         """
         is_early = False
         due_s = 0.0
+        if self._untold:
+            await _tell(on_change, self._untold)
+        await self._keep_told()
         while True:
             if not is_early:
-                due_s = trio.current_time() + period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load
+                due_s = trio.current_time() + self._wait_s(period_s)
             is_early = await self._wait_until(due_s)
             self._asked = trio.Event()
             self._begun += 1
@@ -199,19 +307,51 @@ class View:
             if differences:
                 log.info("the repository changed folders=%d files=%d", len(differences), self.tree.files)
                 await _tell(on_change, differences)
+            await self._keep_told()
             # who waits for the round finds in the mount what it told: the kernel knows by now
-            self._rounds.append(Round(self._begun, "", tuple(chain.from_iterable(map(_paths, differences)))))
+            tell = partial(_all_paths, differences)
+            is_much = sum(len(each.names) for each in differences) > NAMES_AT_ONCE
+            self._rounds.append(Round(self._begun, "", await self._in_thread(tell) if is_much else tell()))
+
+    def note_told(self) -> None:
+        """Take note that the kernel was told of what ``refresh_model`` returned."""
+        self._telling -= 1
+
+    async def _keep_told(self) -> None:
+        """Keep for the next worker that the kernel was told of all that is shown, if it was."""
+        if self._journal is None:
+            return
+        async with self._turn:
+            if not self._telling:
+                keep = partial(self._journal.told, self._listed_at, is_on_open=self._listings.is_on_open)
+                await self._in_thread(keep)
+
+    def _wait_s(self, period_s: float) -> float:
+        """Return how long to wait for the next regular listing."""
+        if self._listings.is_following:
+            return period_s * PATIENCE + NEWS_LOOK_S
+        return period_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  spreads load
 
     async def _wait_until(self, due_s: float) -> bool:
         """Return at ``due_s``, or True before, when a listing is asked for or a settling time ends. Never at once."""
-        settles_s = self.settles_s if not self._error else None  # a store that fails is not asked more often
         await trio.sleep(EARLIEST_S)
         if trio.current_time() >= due_s:
             return False
-        with trio.move_on_at(due_s):
-            with trio.move_on_at(math.inf if settles_s is None else settles_s):
+        settles_s = self.settles_s if not self._error else None  # a store that fails is not asked more often
+        with trio.CancelScope(deadline=min(due_s, math.inf if settles_s is None else settles_s)) as self._patience:
+            if await self._hear():
+                return False
+        return self._asked.is_set() or trio.current_time() < due_s
+
+    async def _hear(self) -> bool:
+        """Return False when a listing is asked for, or True when another mount has left one."""
+        look_s = NEWS_LOOK_S if self._listings.is_following else math.inf
+        while not self._asked.is_set():
+            with trio.move_on_after(look_s):
                 await self._asked.wait()
-            return True
+                return False
+            if await self._listings.has_news():
+                return True
         return False
 
     def _note_failure(self, error: ModelfsError) -> None:
@@ -227,30 +367,14 @@ class View:
         self._error = ""
         self._failing_since = 0.0
 
-    def _tell_omissions(self, tree: Tree) -> None:
-        omitted = frozenset(tree.omissions)
-        news = sorted(omitted - self._omitted)
-        for omission in news[:OMISSIONS_LOGGED]:
-            log.warning("an object is not shown key=%r because=%r", omission.key, omission.reason)
-        if len(news) > OMISSIONS_LOGGED:
-            log.warning("more objects are not shown count=%d", len(news) - OMISSIONS_LOGGED)
-        self._omitted = omitted
 
-    def _tell_pending(self) -> None:
-        """Log what is held back for another reason than that it is being uploaded, once."""
-        pending = tuple(self._settling.pending) if self._settling is not None else ()
-        stuck = [each for each in pending if not each.is_settling and each not in self.pending]
-        for each in stuck[:OMISSIONS_LOGGED]:
-            log.warning(
-                "not shown as it is stored, because it is not whole folder=%r because=%r", each.folder, each.reason
-            )
-        if len(stuck) > OMISSIONS_LOGGED:
-            log.warning("more folders are not whole count=%d", len(stuck) - OMISSIONS_LOGGED)
-        self.pending = pending
-
-
-def _paths(difference: Difference) -> list[str]:
+def paths_of(difference: Difference) -> list[str]:
+    """Return the paths of what was added, removed or replaced."""
     return [f"{difference.path}/{name}" if difference.path else name for name in difference.names]
+
+
+def _all_paths(differences: list[Difference]) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(map(paths_of, differences)))
 
 
 async def _tell(on_change: Callable[[list[Difference]], Awaitable[None]], differences: list[Difference]) -> None:

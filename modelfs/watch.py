@@ -10,11 +10,11 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from modelfs.logs import RotatingLog
@@ -24,28 +24,10 @@ T = TypeVar("T")
 
 _MESSAGE_BYTES = 64 * 1024
 _KILLED_S = 5.0
+_REAPED_S = 1.0
+_LOOK_S = 0.05
+_DEAD = ("Z", "X")  # states of a thread that is no more: proc_pid_stat(5)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-
-# struct fuse_out_header (16 bytes), then fuse_init_out: major, minor, max_readahead, flags (32 bits each), then these
-_INIT_LIMITS = struct.Struct("=HH")
-_INIT_LIMITS_OFFSET = 16 + 16
-_MAX_BACKGROUND = 512
-"""libfuse's 12 let the 13th page-cache read wait for the first (seen); 512 x 1 MiB is more than any store feeds."""
-_CONGESTION_THRESHOLD = 384  # three quarters, as the kernel's own default
-
-
-def raise_background_limit(init_answer: bytes) -> bytes:
-    """Return the answer to INIT with room for more requests in the background.
-
-    pyfuse3 exposes nothing of ``fuse_conn_info``, and sysfs is often read-only in containers. An answer that reports
-    an error or is too short to hold the limits is returned as it is.
-    """
-    error = struct.unpack_from("=i", init_answer, 4)[0] if len(init_answer) >= _INIT_LIMITS_OFFSET else -1
-    if error != 0 or len(init_answer) < _INIT_LIMITS_OFFSET + _INIT_LIMITS.size:
-        return init_answer
-    patched = bytearray(init_answer)
-    _INIT_LIMITS.pack_into(patched, _INIT_LIMITS_OFFSET, _MAX_BACKGROUND, _CONGESTION_THRESHOLD)
-    return bytes(patched)
 
 
 class Watch:
@@ -77,15 +59,21 @@ class Watch:
         """Leave the reaping of ``pid`` to ``poll``. Other children (of PID 1) are reaped and forgotten."""
         self._polls[pid] = poll
 
-    def until(self, condition: Callable[[], T | None], within_s: float | None) -> T | None:
-        """Serve events until ``condition`` returns something, and return that; None when the time is over."""
+    def until(
+        self, condition: Callable[[], T | None], within_s: float | None, *, look_s: float | None = None
+    ) -> T | None:
+        """Serve events until ``condition`` returns something, and return that; None when the time is over.
+
+        The condition is asked after each event, and every ``look_s`` for what comes without one.
+        """
         deadline = None if within_s is None else time.monotonic() + within_s
         self._reap()  # a child may have ended before its SIGCHLD had a descriptor to go to
         while (found := condition()) is None:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return None
-            for key, _ in self._selector.select(left):
+            times = [each for each in (left, look_s) if each is not None]
+            for key, _ in self._selector.select(min(times, default=None)):
                 key.data()
         return found
 
@@ -114,8 +102,19 @@ class Watch:
 class Worker:
     """The serving process: its messages, its end of the INIT exchange, its log, and how it ended."""
 
-    def __init__(self, watch: Watch, command: Sequence[str], *, plan: dict[str, Any], log: RotatingLog | None) -> None:
-        """Start it by exec. Its standard error goes to ``log``, or where ours goes when there is none."""
+    def __init__(
+        self,
+        watch: Watch,
+        command: Sequence[str],
+        *,
+        plan: dict[str, Any],
+        log: RotatingLog | None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        """Start it by exec. Its standard error goes to ``log``, or where ours goes when there is none.
+
+        It inherits ``descriptors``, under their numbers.
+        """
         self._watch = watch
         self._log = log
         self._messages: deque[dict[str, Any]] = deque()
@@ -123,8 +122,9 @@ class Worker:
         self._report, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._init, init = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr = -1
+        self._is_released = False
         plan_fd = os.memfd_create("plan")
-        inherited = [plan_fd, report.fileno(), init.fileno()]
+        inherited = [plan_fd, report.fileno(), init.fileno(), *descriptors]
         options = ["--plan-fd", str(plan_fd), "--report-fd", str(report.fileno()), "--init-fd", str(init.fileno())]
         os.write(plan_fd, json.dumps(plan).encode())
         os.lseek(plan_fd, 0, os.SEEK_SET)
@@ -153,10 +153,32 @@ class Worker:
         """Whether the process has ended. All that it said before is then here."""
         return self.process.returncode is not None
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether it will never run again: it has ended, or its first thread has and others wait in the kernel.
+
+        A thread that waits for a page, as one does that pushes, is left behind by a SIGKILL until that page is read,
+        and the process with it. Nothing tells of that: it has to be looked at.
+        """
+        return self.ended or _state(f"/proc/{self.process.pid}/stat") in _DEAD
+
+    @property
+    def has_let_go(self) -> bool:
+        """Whether nothing of it reads from the descriptor that it served, now or later.
+
+        What may be left of a dead one are threads that wait in the kernel, and the first one, which reads, is none.
+        """
+        if self.ended:
+            return True
+        left = [_state(f"{path}/stat") for path in _threads(self.process.pid)]
+        return self.is_dead and all(state in {"", "D", *_DEAD} for state in left)
+
     def how_it_ended(self) -> str:
         """Return "status N" or the name of the signal that ended it."""
         code = self.process.returncode
-        if code is not None and code < 0:
+        if code is None:  # exit_code of proc_pid_stat(5), of the first thread
+            code = os.waitstatus_to_exitcode(int((_stat(f"/proc/{self.process.pid}/stat") or ["0"])[-1]))
+        if code < 0:
             with contextlib.suppress(ValueError):
                 return f"signal {signal.Signals(-code).name}"
         return f"status {code}"
@@ -187,28 +209,39 @@ class Worker:
 
     def end(self, *, grace_s: float) -> bool:
         """Wait for the process to end, kill it when it does not, and return whether it is gone."""
-        if self._watch.until(lambda: self.ended or None, grace_s) is None:
+        if self._watch.until(lambda: self.is_dead or None, grace_s, look_s=_LOOK_S) is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
-            # a thread that waits for the kernel may keep the dead process for as long as its request lasts
-            self._watch.until(lambda: self.ended or None, _KILLED_S)
-        self._drain()
+            self._watch.until(lambda: self.is_dead or None, _KILLED_S, look_s=_LOOK_S)
+        # a thread that waits for the kernel may keep the dead process for as long as its request lasts
+        self._watch.until(lambda: self.ended or None, _REAPED_S)
+        self.release()
+        return self.ended
+
+    def release(self) -> None:
+        """Take its last words, and let go of what leads to it. It is still reaped when it ends."""
+        if self._is_released:
+            return
+        self._is_released = True
+        self._take_all()
         for descriptor in (self._report.fileno(), self._init.fileno(), self._stderr):
             self._watch.remove(descriptor)
         self._report.close()
         self._init.close()
         if self.process.stderr is not None:
             self.process.stderr.close()
-        return self.ended
 
     def _drain(self) -> None:
         """Take what a process that has just ended left behind: its last words may be read after its SIGCHLD."""
         if self.ended:
-            for sock, sink in ((self._report, self._on_message), (self._init, self._init_answers.append)):
-                while self._receive(sock, sink):
-                    pass
-            if self._stderr >= 0:
-                self._on_stderr()
+            self._take_all()
+
+    def _take_all(self) -> None:
+        for sock, sink in ((self._report, self._on_message), (self._init, self._init_answers.append)):
+            while self._receive(sock, sink):
+                pass
+        if self._stderr >= 0:
+            self._on_stderr()
 
     def _receive_from(self, sock: socket.socket, sink: Callable[[bytes], None]) -> None:
         sock.setblocking(False)  # noqa: FBT003  the standard library's signature
@@ -246,3 +279,23 @@ class Worker:
                 return
             if self._log is not None:
                 self._log.write_bytes(data)
+
+
+def _threads(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def _state(path: str) -> str:
+    """Return the state of a process or a thread, "" when there is none."""
+    return (_stat(path) or [""])[0]
+
+
+def _stat(path: str) -> list[str]:
+    """Return what proc_pid_stat(5) tells from the state on; nothing when there is none."""
+    try:
+        return Path(path).read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []

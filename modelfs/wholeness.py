@@ -38,7 +38,7 @@ _BY_PLATFORM = {
     "torch_aoti": ("model.pt2",),
 }
 
-_WITHOUT_CONFIG = ("model.onnx", "model.plan", "model.savedmodel", "model.xml", "model.py")
+WITHOUT_CONFIG = ("model.onnx", "model.plan", "model.savedmodel", "model.xml", "model.py")
 """What Triton takes without a config.pbtxt, since its backend completes one."""
 
 _DEFAULTS = frozenset(name for names in (*_BY_BACKEND.values(), *_BY_PLATFORM.values()) for name in names)
@@ -51,7 +51,7 @@ def why_not_whole(names: Collection[str], config: str | None) -> str:
     ('model.py is missing', '')
     """
     if config is None:
-        return _why_none_of(names, _WITHOUT_CONFIG, "config.pbtxt is missing, and no file is there that needs none")
+        return _why_none_of(names, WITHOUT_CONFIG, "config.pbtxt is missing, and no file is there that needs none")
     try:
         told = model_config.read(config)
     except PbtxtError:

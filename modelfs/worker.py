@@ -8,10 +8,12 @@ needs to know comes through the plan's descriptor, never as an argument that eve
 
 The hand-over (tried on kernel 6.18 with pyfuse3 3.5): libfuse is told to use our end of a socket pair as its device,
 reads the kernel's INIT from it and answers into it; the supervisor forwards the answer to the kernel; then the real
-descriptor takes the socket's number. So a worker of a later time can be given the same mount in the same way.
+descriptor takes the socket's number. A later worker is given the same mount in the same way; it serves what the one
+before it showed, before it asks the store.
 """
 
 import argparse
+import ctypes
 import json
 import logging
 import math
@@ -19,33 +21,40 @@ import os
 import resource
 import select
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import InodeT
 
-from modelfs import control, kernel, location, logs, mounting, runtime
+from modelfs import collector, control, kernel, location, logs, mounting, runtime, unmounting
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.disk import DiskTier
 from modelfs.disk_opening import close_tier, open_tier
-from modelfs.errors import ModelfsError
+from modelfs.errors import ModelfsError, UsageError
+from modelfs.journal import Journal
+from modelfs.listings import Listings
+from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
-from modelfs.opening import open_configured
+from modelfs.opening import open_at_once, open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
-from modelfs.store import RetryPolicy, Store
+from modelfs.sharing import Sharing
+from modelfs.store import Levelled, RetryPolicy, Shareable, Store
+from modelfs.tree import Difference, File
 from modelfs.trial import try_living
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +66,13 @@ FUSE_TASKS_IDLE = 8
 
 STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
 
-PENDING_TOLD = 100  # folders, by the status
+PENDING_TOLD = 100  # folders, in one answer
 
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
+
+UNMOUNTING_S = 5.0
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 CONNECTION_LOOK_S = 1.0  # how soon the worker ends after its mount; a look is one system call
 
@@ -77,57 +90,79 @@ class Worker:
         self._fastest_page_s = math.inf  # of the first listing
         self._location: location.Location
         self._store: Store
+        self._listings: Listings
+        descriptors = plan.get("journal_fds")
+        self._journal = Journal(descriptors) if descriptors else None
+        self._takes_over = self._journal is not None and bool(plan.get("takes_over"))
         self._view: View
         self._operations: Operations
         self._reading: Reading
         self._disk: DiskTier | None = None
+        self._looks: Looks
 
     async def run(self) -> int:
         """Serve, and return the exit status."""
         try:
             self._location = location.parse(self._plan["url"])
-            self._store = await open_configured(self._location, self._config, self._buffers)
-            await self._list_first(self._store)
-            self._disk = await open_tier(
-                self._plan["cache_dir"],
-                self._store,
-                source=self._plan["source"],
-                group=self._config.cache_group,
-                quota_bytes=self._config.cache_size_bytes,
-                memory_bytes=self._config.memory_bytes,
-                buffers=self._buffers,
-                before=self._priority.work,
-            )
+            if not await self._take_over():
+                await self._list_first()
+                await self._open_disk()
+            await self._tell(event="listed", objects=self._view.tree.files)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
             return 2
         async with trio.open_nursery() as nursery:
             self._assemble(nursery)
+            if self._disk is None and self._takes_over:
+                nursery.start_soon(self._open_disk_later)
             fuse_fd = await self._hear_mounted()
             if fuse_fd is not None:
                 await self._serve(fuse_fd, nursery)
             await close_tier(self._disk)
             nursery.cancel_scope.cancel()
+        await self._listings.leave()
         return 0
 
-    async def _list_first(self, store: Store) -> None:
+    async def _take_over(self) -> bool:
+        """Show what the worker before this one showed, without a word from the store; False where there was none."""
+        if self._journal is None or not self._takes_over:
+            return False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._open_at_once)
+            shown = await trio.to_thread.run_sync(self._journal.recall)
+        if shown is None:
+            return False
+        self._make_view(most_objects=None)  # it was had as a whole, or says of itself that it was not
+        self._view.take_over(shown)
+        return True
+
+    async def _open_disk(self) -> None:
+        """Open what this machine keeps on a disk. A store that refuses has ended the mount before."""
+        self._disk = await open_tier(
+            self._plan["cache_dir"],
+            self._store,
+            source=self._plan["source"],
+            group=self._config.cache_group,
+            quota_bytes=self._config.cache_size_bytes,
+            memory_bytes=self._config.memory_bytes,
+            buffers=self._buffers,
+            before=self._priority.work,
+        )
+
+    async def _open_disk_later(self) -> None:
+        """Open it for a mount that is served already: who takes over asks no store first."""
+        await self._open_disk()
+        if self._disk is not None:
+            self._reading.use_disk(self._disk)
+
+    async def _open_at_once(self) -> None:
+        self._store = await open_at_once(self._location, self._config, self._buffers)
+
+    async def _list_first(self) -> None:
         """Build the first tree. The time-out is for each page, so that a large repository may take its time."""
-        policy = RetryPolicy(deadline_s=self._config.mount_timeout_s)
-        limiter = trio.CapacityLimiter(2)
-        config = self._config
-        memory = Memory(
-            self._plan["state_dir"],
-            repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
-            mountpoint=self._plan["mountpoint"],
-        )
-        self._view = View(
-            store,
-            policy=policy,
-            limiter=limiter,
-            show_hidden=config.show_hidden,
-            settle_s=config.settle_s,
-            memory=memory,
-        )
+        if not self._takes_over:
+            self._store = await open_configured(self._location, self._config, self._buffers)
+        self._make_view(most_objects=self._config.list_limit)
         began_s = trio.current_time()
 
         async def time_page(objects: int) -> None:
@@ -138,7 +173,41 @@ class Worker:
 
         await self._view.refresh(time_page)
         await self._wait_for_the_young()
-        await self._tell(event="listed", objects=self._view.tree.files)
+
+    def _make_view(self, *, most_objects: int | None) -> None:
+        config = self._config
+        memory = Memory(
+            self._plan["state_dir"],
+            repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
+            mountpoint=self._plan["mountpoint"],
+        )
+        policy = RetryPolicy(deadline_s=config.mount_timeout_s)
+        limiter = trio.CapacityLimiter(2)
+        sharing = None
+        if config.share_listings and isinstance(self._store, Shareable):
+            identify = partial(_identity, self._store, str(config.refresh_s))
+            sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
+        if config.list_mode == "on-open" and not isinstance(self._store, Levelled):
+            raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
+        self._listings = Listings(
+            self._store,
+            policy=policy,
+            limiter=limiter,
+            period_s=config.refresh_s,
+            sharing=sharing,
+            is_on_open=config.list_mode == "on-open",
+            most_objects=most_objects,
+        )
+        self._view = View(
+            self._store,
+            policy=policy,
+            limiter=limiter,
+            show_hidden=config.show_hidden,
+            settle_s=config.settle_s,
+            memory=memory,
+            listings=self._listings,
+            journal=self._journal,
+        )
 
     async def _wait_for_the_young(self) -> None:
         """List again when what was stored just now has settled: a Triton that reads once must see it."""
@@ -187,7 +256,13 @@ class Worker:
             ownership=ownership,
             open_streamer=self._reading.open_streamer,
             foresight=self._reading.foresight,
+            xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
+            takes_over=self._journal if self._takes_over else None,
         )
+        self._looks = Looks(self._view, wait_s=config.look_s, nursery=nursery, tell=self._operations.invalidate)
+        self._operations.looks = self._looks
+        if self._journal is not None and not self._takes_over:
+            self._journal.is_known = lambda number: self._operations.inodes.get(number) is not None
 
     async def _serve(self, fuse_fd: int, nursery: trio.Nursery) -> None:
         """Take the mount over and serve it until it is unmounted, or the supervisor says stop or is gone."""
@@ -207,15 +282,42 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        commands: dict[str, control.Handler] = {"status": self._status, "check": self._check, "refresh": self._refresh}
+        commands: dict[str, control.Handler] = {
+            "status": self._status,
+            "check": self._check,
+            "refresh": self._refresh,
+            "pending": self._pending,
+            "kept": self._kept,
+        }
         await nursery.start(partial(control.serve, socket_path, commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
-        nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
+        nursery.start_soon(collector.keep_sweeping)
+        if self._operations.inherited is not None:
+            nursery.start_soon(self._operations.inherited.keep_lean)
+        nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._tell_changes)
         await self._tell(event="serving")
+        nursery.start_soon(self._give_up_gone)
         nursery.start_soon(self._obey, ended, device)
         nursery.start_soon(_watch_connection, self._init_fd, ended)
         await ended.wait()
+
+    async def _tell_changes(self, differences: list[Difference]) -> None:
+        """Tell the kernel what has changed, and the disk what will not be read any more."""
+        await self._operations.invalidate(differences)
+        await self._give_up_gone()
+
+    async def _give_up_gone(self) -> None:
+        if self._disk is not None:
+            # with a limiter of its own: it waits for the writers, and is never waited for
+            mark = partial(self._disk.mark_gone, self._is_shown)
+            await trio.to_thread.run_sync(mark, limiter=trio.CapacityLimiter(1))
+
+    def _is_shown(self, key: str, version: str) -> bool:
+        """Tell whether the repository shows this object, or has not been asked."""
+        node = self._view.tree.find(key)
+        is_it = isinstance(node, File) and node.info.version == version
+        return is_it or self._view.is_bare(key.partition("/")[0])
 
     async def _run_fuse(self, ended: trio.Event) -> None:
         try:
@@ -234,9 +336,10 @@ class Worker:
         mountpoint = self._plan["mountpoint"]
         log.error("the supervisor is gone; unmounting mountpoint=%s", mountpoint)
         if device is not None and device == self._device():
-            with suppress(OSError, subprocess.SubprocessError):
-                # in a thread: fusermount3 may ask the very mount that we answer for
-                await trio.to_thread.run_sync(partial(mounting.unmount, mountpoint, lazy=True))
+            unmount = partial(unmounting.unmount, mountpoint, lazy=True, within_s=UNMOUNTING_S)
+            with suppress(OSError):
+                # in a thread: it may ask the very mount that we answer for
+                await trio.to_thread.run_sync(unmount)
 
     def _device(self) -> str | None:
         """Return the device number of what is mounted at our mount point, from the mount table."""
@@ -256,6 +359,8 @@ class Worker:
             "failing_since_s": health.failing_since,
             "listed_at_s": health.listed_at,
             "listings": health.listings,
+            "listing_is_shared": health.is_shared,
+            "folders_not_listed": health.bare,
             "reads_failing": failing.reads,
             "reads_failing_since_s": failing.since,
             "read_error": failing.error,
@@ -283,14 +388,13 @@ class Worker:
         return {"lines": [asdict(line) for line in lines]}
 
     def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the repository listed, and return the number of that listing; or tell how the one asked for ended."""
-        number = request.get("number")
+        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended."""
+        number, model = request.get("number"), request.get("model")
         if not isinstance(number, int):
-            return {"number": self._view.ask_for_refresh()}
-        ended = self._view.round(number)
+            return {"number": self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))}
+        ended = self._view.round(number) if model is None else self._looks.round(number)
         if ended is None:
             return {"ended": False}
-        model = request.get("model")
         changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
         pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
         return {
@@ -300,6 +404,22 @@ class Worker:
             "changes": len(changed),
             "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
         }
+
+    def _pending(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the next folders that are not shown as they are stored, behind the one that the request names."""
+        after = str(request.get("after", ""))
+        waiting = islice((each for each in self._view.pending if each.folder > after), PENDING_TOLD)
+        find = self._view.tree.find
+        return {"pending": [{**each._asdict(), "is_shown": find(each.folder) is not None} for each in waiting]}
+
+    async def _kept(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return how many bytes of the files at the paths that the request names are kept on the disk."""
+        nodes = [self._view.tree.find(str(path)) for path in request.get("paths", [])]
+        files = [node.info for node in nodes if isinstance(node, File)]
+        disk = self._disk
+        if disk is None or len(files) < len(nodes):
+            return {"bytes": [0] * len(nodes)}
+        return {"bytes": await trio.to_thread.run_sync(lambda: [kept for _, kept in disk.kept_bytes(files)])}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""
@@ -332,6 +452,11 @@ async def _watch_connection(fuse_fd: int, ended: trio.Event) -> None:
     ended.set()
 
 
+def _identity(store: Shareable, refresh: str) -> list[str]:
+    """Return what the listings of mounts that share them have in common."""
+    return [refresh, *store.identify()]
+
+
 def _event(data: bytes) -> str | None:
     return str(json.loads(data)["event"]) if data else None
 
@@ -354,7 +479,11 @@ def main() -> None:
     options = parser.parse_args()
     with os.fdopen(options.plan_fd, "rb") as file:
         plan = json.load(file)
+    collector.tame()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the credentials
+    # nor begin one: the kernel has that wait for all threads first, and one that pushes may wait for what only the
+    # next worker answers, which is not started before (seen)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     # before a store's library reads it; /proc/PID/environ shows only what a process was started with
     os.environ.update(plan.pop("environment", {}))
     config = plan["config"]

@@ -1,7 +1,8 @@
 """A worker of one file, for tests of the supervisor: it speaks the real protocol, and misbehaves on demand.
 
 ``plan["url"]`` chooses: "fake:ok", or one of the words in the code below. The file /hello holds one line; looking up
-/crash kills the process.
+/crash kills the process, and /once the first one of a mount. /pushed holds the same; its first reader has the first
+worker push what is to be read, which waits for that very read, and then kill itself.
 """
 
 import argparse
@@ -12,18 +13,25 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pyfuse3
 import trio
 
 _HELLO_INODE = pyfuse3.InodeT(2)
+_PUSHED_INODE = pyfuse3.InodeT(3)
 _CONTENT = b"hello\n"
 
 
 class Hello(pyfuse3.Operations):
-    """A root with one file."""
+    """A root with one file. ``life`` counts the workers of a mount, from 1 on."""
+
+    def __init__(self, life: int) -> None:
+        super().__init__()
+        self._life = life
 
     async def getattr(self, inode: pyfuse3.InodeT, ctx: object = None) -> pyfuse3.EntryAttributes:  # noqa: ARG002  pyfuse3's signature
         attributes = pyfuse3.EntryAttributes()
@@ -35,12 +43,15 @@ class Hello(pyfuse3.Operations):
         return attributes
 
     async def lookup(self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: object) -> pyfuse3.EntryAttributes:  # noqa: ARG002  pyfuse3's signature
-        if name == b"crash":
+        if name == b"crash" or (name == b"once" and self._life == 1):
             sys.stderr.write("crashing as asked\n")
             os.kill(os.getpid(), signal.SIGKILL)
-        if name != b"hello":
+        if name not in {b"hello", b"once", b"pushed"}:
             raise pyfuse3.FUSEError(errno.ENOENT)
-        return await self.getattr(_HELLO_INODE)
+        return await self.getattr(_PUSHED_INODE if name == b"pushed" else _HELLO_INODE)
+
+    async def statfs(self, ctx: object) -> pyfuse3.StatvfsData:  # noqa: ARG002  pyfuse3's signature
+        return pyfuse3.StatvfsData()
 
     async def opendir(self, inode: pyfuse3.InodeT, ctx: object) -> pyfuse3.FileHandleT:  # noqa: ARG002  pyfuse3's signature
         return pyfuse3.FileHandleT(inode)
@@ -52,8 +63,20 @@ class Hello(pyfuse3.Operations):
     async def open(self, inode: pyfuse3.InodeT, flags: int, ctx: object) -> pyfuse3.FileInfo:  # noqa: ARG002  pyfuse3's signature
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode))
 
-    async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:  # noqa: ARG002  pyfuse3's signature
+    async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
+        if fh == _PUSHED_INODE and self._life == 1:
+            push_and_die()
         return _CONTENT[off : off + size]
+
+
+def push_and_die() -> None:
+    """Leave a thread behind that waits in the kernel for the page that we were to answer."""
+    pusher = threading.Thread(target=pyfuse3.notify_store, args=(_PUSHED_INODE, 0, _CONTENT))
+    pusher.start()
+    state = Path(f"/proc/self/task/{pusher.native_id}/stat")
+    while state.read_text().rpartition(")")[2].split()[0] != "D":
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Reports:
@@ -70,7 +93,11 @@ class Reports:
         return (json.loads(data)["event"] if data else "stop"), descriptors
 
 
-def misbehave_before_listing(what: str, reports: Reports) -> None:
+def misbehave_before_listing(what: str, life: int, reports: Reports) -> None:
+    if (what == "second-dies" and life == 2) or (what == "only-one" and life > 1):
+        sys.exit(7)
+    if what == "second-is-silent" and life == 2:
+        signal.pause()
     if what == "fail":
         reports.send(event="failed", message="the bucket is missing. Create it.", exit_status=2)
         sys.exit(0)
@@ -87,15 +114,23 @@ def misbehave_before_listing(what: str, reports: Reports) -> None:
             reports.send(event="listing", objects=1)
 
 
+def count_life(counted: Path) -> int:
+    with counted.open("ab") as file:
+        file.write(b".")
+    return counted.stat().st_size
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--plan-fd", "--report-fd", "--init-fd"):
         parser.add_argument(name, type=int, required=True)
     options = parser.parse_args()
     with os.fdopen(options.plan_fd) as file:
-        what = json.load(file)["url"].partition(":")[2]
+        plan = json.load(file)
+    what = plan["url"].partition(":")[2]
+    life = count_life(Path(plan["runtime_folder"]) / "lives")
     reports = Reports(options.report_fd)
-    misbehave_before_listing(what, reports)
+    misbehave_before_listing(what, life, reports)
     reports.send(event="listed", objects=1)
     event, descriptors = reports.receive()
     if event != "mounted":
@@ -104,7 +139,7 @@ def main() -> None:
         sys.exit(7)
     if what == "no-answer":
         signal.pause()
-    pyfuse3.init(Hello(), f"/dev/fd/{options.init_fd}", {"fsname=fake"})
+    pyfuse3.init(Hello(life), f"/dev/fd/{options.init_fd}", {"fsname=fake"})
     trio.run(serve, reports, options.init_fd, descriptors[0], what == "stubborn")
     pyfuse3.close(unmount=False)
 

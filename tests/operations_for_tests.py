@@ -6,7 +6,7 @@ that takes so many entries and then says that it is full, as the kernel's buffer
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -20,10 +20,15 @@ from modelfs.blocks import ObjectInfo
 from modelfs.cache import BlockCache, Fetch
 from modelfs.connections import Connections, Ticket
 from modelfs.foresight import Foresight
+from modelfs.journal import Journal
+from modelfs.listings import Listings
+from modelfs.looks import Looks
 from modelfs.operations import Operations, Ownership
+from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy
 from modelfs.streamer import Streamer
 from modelfs.view import View
+from modelfs.xattrs import Xattrs
 
 NO_CONTEXT = cast("RequestContext", None)
 """No handler of ours looks at who asks."""
@@ -120,6 +125,17 @@ def fetching_from(store: MemoryStore) -> Fetch:
     return fetch
 
 
+def counting(cache: BlockCache) -> Callable[[Iterable[ObjectInfo]], Awaitable[int]]:
+    """Return what counts the bytes of files that ``cache`` holds."""
+
+    async def count(files: Iterable[ObjectInfo]) -> int:
+        held = cache.held_bytes()
+        await trio.lowlevel.checkpoint()
+        return sum(held.get((info.key, info.version), 0) for info in files)
+
+    return count
+
+
 def assemble(
     store: MemoryStore,
     nursery: trio.Nursery,
@@ -129,15 +145,34 @@ def assemble(
     window_bytes: int = 2**22,
     foreseen_bytes: int | None = None,
     settle_s: float = 0.0,
+    look_s: float | None = None,
+    url: str | None = None,
+    memory: Memory | None = None,
+    is_on_open: bool = False,
+    most_objects: int | None = None,
+    journal: Journal | None = None,
+    takes_over: bool = False,
 ) -> Mounted:
-    """Put the parts together as the worker does. ``foreseen_bytes`` None foresees nothing."""
+    """Put the parts together as the worker does.
+
+    ``foreseen_bytes`` and ``look_s`` None do without those parts; ``url`` None tells no extended attributes.
+    ``is_on_open`` and ``most_objects`` are those of ``Listings``. ``takes_over``: as a worker does that goes on from
+    what ``journal`` holds.
+    """
+    policy = RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002)
+    limiter = trio.CapacityLimiter(2)
     view = View(
         store,
-        policy=RetryPolicy(deadline_s=30, first_pause_s=0.001, longest_pause_s=0.002),
-        limiter=trio.CapacityLimiter(2),
+        policy=policy,
+        limiter=limiter,
         show_hidden=False,
         settle_s=settle_s,
+        memory=memory,
+        listings=Listings(store, policy=policy, limiter=limiter, is_on_open=is_on_open, most_objects=most_objects),
+        journal=journal,
     )
+    if takes_over and journal is not None and (shown := journal.recall()) is not None:
+        view.take_over(shown)
     cache = BlockCache(
         budget_bytes=budget_bytes,
         fetch=fetch or fetching_from(store),
@@ -151,18 +186,23 @@ def assemble(
         foresight=None
         if foreseen_bytes is None
         else Foresight(view, cache, nursery=nursery, budget_bytes=foreseen_bytes),
+        xattrs=None if url is None else Xattrs(view, url=url, count_cached=counting(cache)),
+        takes_over=journal if takes_over else None,
     )
+    if look_s is not None:
+        operations.looks = Looks(view, wait_s=look_s, nursery=nursery, tell=operations.invalidate)
     return Mounted(store, view, cache, operations, Kernel(operations))
 
 
 @asynccontextmanager
 async def mounted(store: MemoryStore, **options: Any) -> AsyncIterator[Mounted]:
-    """Yield the file system of ``store``, listed once."""
+    """Yield the file system of ``store``, listed once, or taken over."""
     with pytest.MonkeyPatch.context() as patch, trio.fail_after(60):
         patch.setattr("modelfs.operations.pyfuse3.readdir_reply", reply_to_page)
         async with trio.open_nursery() as nursery:
             parts = assemble(store, nursery, **options)
-            await parts.view.refresh()
+            if not options.get("takes_over"):
+                await parts.view.refresh()
             yield parts
             nursery.cancel_scope.cancel()
 

@@ -1,8 +1,9 @@
 """Listings of a repository in memory, and what is shown after each. Time is a number here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from modelfs.blocks import ObjectInfo
+from modelfs.gate import by_model, model_of
 from modelfs.settle import Moment, Settling
 
 SETTLE_S = 10.0
@@ -17,18 +18,37 @@ class Repository:
     """Listings of what a test says is stored, and what is shown after each. A version is the content's own text."""
 
     def __init__(self, known: Contents | None = None, *, settle_s: float = SETTLE_S) -> None:
-        self.settling = Settling(settle_s, {info.key: info for info in infos_of(known or {})})
+        self.settling = Settling(settle_s, infos_of(known or {}))
         self.asked: list[str] = []
         self.unreadable: set[str] = set()
         self.date_ns = WALL_NS
+        self._lacking: dict[str, frozenset[str]] = {}
 
     def listed(self, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
         """Return the key and version of all that is shown once ``stored`` was listed at ``at_s``."""
-        listing = {info.key: info for info in infos_of(stored, self.date_ns)}
-        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS))
+        listing = by_model(infos_of(stored, self.date_ns))
+        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS), lacking=self._lacking)
         self.asked = [info.key for info in wanted]
         texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
         return {info.key: info.version for info in self.settling.show(texts)}
+
+    def missed(self, stored: Contents, lacking: Collection[str], at_s: float) -> dict[str, str]:
+        """Return what is shown once ``stored`` was listed without the ``lacking``, which count for one listing more."""
+        self._lacking = {
+            model: frozenset(k for k in lacking if model_of(k) == model) for model in map(model_of, lacking)
+        }
+        try:
+            return self.listed(stored, at_s)
+        finally:
+            self._lacking = {}
+
+    def listed_alone(self, model: str, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
+        """Return the key and version of all that is shown of ``model`` once it was listed alone."""
+        (objects,) = by_model(infos_of(stored, self.date_ns)).values() or ({},)
+        wanted = self.settling.take_model(model, objects, Moment(at_s, at_s + taking_s, WALL_NS))
+        self.asked = [info.key for info in wanted]
+        texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
+        return {info.key: info.version for info in self.settling.show_model(model, texts)}
 
     def reasons(self) -> dict[str, str]:
         """Return why each folder waits."""

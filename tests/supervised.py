@@ -2,17 +2,24 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from modelfs import mounting
+import pytest
+
+from modelfs import mounting, runtime
+
+needs_fuse = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"), reason="needs root and /dev/fuse")
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+PATCHED = Path(__file__).with_name("patched_supervisor.py")
 SOURCE = r"s3://bucket/a b,c\d"
 """A source that holds all that mount options and mount tables must escape."""
 
@@ -32,6 +39,30 @@ class Supervised:
         return mounting.mounted_at(str(self.mountpoint)) is not None
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What the supervisor tells of its mount."""
+        (folder,) = runtime.folders(str(self.runtime_dir))
+        return runtime.description(folder)
+
+    @property
+    def words(self) -> str:
+        """What stands in the log of a mount in the background."""
+        (folder,) = runtime.folders(str(self.runtime_dir))
+        return Path(runtime.log_path(folder)).read_text()
+
+    @property
+    def worker(self) -> int:
+        """The pid of the only worker; waits while there is none."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = [pid for pid in children(self.process.pid) if not has_ended(pid)]
+            return len(found) == 1
+
+        assert eventually(look)
+        return found[0]
+
+    @property
     def leftovers(self) -> list[Path]:
         return list(self.runtime_dir.rglob("*"))
 
@@ -46,8 +77,12 @@ def start(
     *,
     foreground: bool = False,
     environment: dict[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Supervised:
-    """Start it and return after its first word, or in the foreground at once."""
+    """Start it and return after its first word, or in the foreground at once.
+
+    ``options`` are for ``patched_supervisor``.
+    """
     plan = {
         "url": f"fake:{what}",
         "source": SOURCE,
@@ -66,8 +101,7 @@ def start(
             *(
                 sys.executable,
                 "-P",
-                "-m",
-                "modelfs.supervisor",
+                *(("-m", "modelfs.supervisor") if not options else (str(PATCHED), *options)),
                 "--plan-fd",
                 str(plan_fd),
                 "--status-fd",
@@ -85,6 +119,34 @@ def start(
     with os.fdopen(said) as file:
         line = file.readline()
     return Supervised(process, mountpoint, runtime_dir, json.loads(line) if line else {})
+
+
+class Bench:
+    """A mount point and a runtime folder; what a test starts is ended with the context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mountpoint = folder / "mount point"
+        self.mountpoint.mkdir(parents=True)
+        self.runtime_dir = folder / "run"
+        self._started: list[Supervised] = []
+
+    def start(self, what: str = "ok", **options: Any) -> Supervised:
+        started = start(what, self.mountpoint, self.runtime_dir, **options)
+        self._started.append(started)
+        return started
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for started in self._started:
+            for child in children(started.process.pid):
+                with suppress(ProcessLookupError):  # it may be ending by itself
+                    os.kill(child, signal.SIGKILL)
+            started.process.kill()
+            started.process.communicate(timeout=30)
+        while mounting.mounted_at(str(self.mountpoint)) is not None:
+            mounting.unmount(str(self.mountpoint), lazy=True)
 
 
 def eventually(condition: Callable[[], object], *, within_s: float = 15.0) -> bool:

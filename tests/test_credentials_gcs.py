@@ -96,6 +96,19 @@ def test_authorized_user_exchanges_the_refresh_token(stub: GoogleStub, nobody: d
     assert stub.asked[0].form["refresh_token"] == "hunter2"
 
 
+def test_tokens_of_one_key_are_of_one_principal_and_those_of_others_of_others(
+    stub: GoogleStub, nobody: dict[str, str], tmp_path: Path
+) -> None:
+    keys = [write(tmp_path / f"{name}.json", user(name)) for name in ("one", "two")]
+    tokens = [found({**nobody, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})() for key in (keys[0], keys[0], keys[1])]
+    assert len({token.value for token in tokens}) == 3
+    assert tokens[0].principal == tokens[1].principal != tokens[2].principal
+    subject = write(tmp_path / "subject", "jwt-1")
+    key = write(tmp_path / "external.json", external(stub, subject))
+    # whose token is exchanged stands in another file
+    assert found({**nobody, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})().principal == ""
+
+
 def test_external_account_exchanges_the_token_in_a_file_and_reads_it_each_time(
     stub: GoogleStub, nobody: dict[str, str], tmp_path: Path
 ) -> None:

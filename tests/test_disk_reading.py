@@ -29,8 +29,8 @@ class Store:
         self.gate.set()
         self.fails: list[Exception] = []
 
-    def list_page(self, token: str | None) -> Page:
-        raise NotImplementedError(token)
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        raise NotImplementedError(token, folder)
 
     def read(self, whole: ObjectInfo, offset: int, length: int) -> memoryview:
         self.asked.append((offset, length))

@@ -122,4 +122,8 @@ def test_unsorted_listing_tells_every_key_once_and_not_in_order() -> None:
                 break
         assert sorted(found) == keys
         assert found != keys
-        assert ask(server, f"{LIST}&delimiter=%2F")[0] == 501
+        for key in ("folder/a", "folder/b", "folder/c/d"):
+            server.put("models", key, b"")
+        level = ask(server, f"{LIST}&delimiter=%2F")[1]
+        assert level.count(b"<BlobPrefix><Name>folder/</Name></BlobPrefix>") == 1
+        assert sorted(name for name, _, _ in entries(level)) == keys

@@ -72,3 +72,11 @@ def test_a_large_folder_is_gone_through_once_and_not_for_each_of_its_files() -> 
         _missed(foresight, name)
     assert children.walks == 1
     assert set(asked.keys[:TOGETHER_MOST]) == {f"m/{name}" for name in names[1 : TOGETHER_MOST + 1]}
+
+
+def test_a_huge_folder_is_not_gone_through_in_the_thread_that_answers() -> None:
+    children = _Children([f"{number:05d}" for number in range(20_001)])
+    foresight, asked = _foresight(children)
+    _missed(foresight, "00000")
+    assert children.walks == 0
+    assert asked.keys == []

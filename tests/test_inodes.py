@@ -45,7 +45,7 @@ def test_a_folder_and_a_file_of_one_path_are_two_inodes() -> None:
 
 def test_two_hashes_that_meet_are_two_numbers_and_each_finds_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for meeting in (16, 1000, 2**63 - 1):
-        monkeypatch.setattr("modelfs.inodes._hash", lambda _path, _version, meeting=meeting: meeting)
+        monkeypatch.setattr("modelfs.identity.number_of", lambda _path, _version, meeting=meeting: meeting)
         inodes = Inodes()
         numbers = [inodes.look_up(path, node).number for path in "abc" for node in (FOLDER, file(), file("v2"))]
         assert len(set(numbers)) == 9

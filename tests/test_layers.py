@@ -13,11 +13,27 @@ import modelfs
 
 ROWS = (
     # pure: no I/O, no clock
-    ("errors", "blocks", "answers", "pace", "priority", "given", "pbtxt", "findings", "buffers", "unpinned_times"),
-    ("location", "tree", "gate", "manifest", "readahead", "pushing", "version_policy"),
+    (
+        "errors",
+        "blocks",
+        "identity",
+        "answers",
+        "cookies",
+        "pace",
+        "priority",
+        "given",
+        "names",
+        "pbtxt",
+        "findings",
+        "buffers",
+        "unpinned_times",
+    ),
+    ("location", "gate", "spans", "manifest", "readahead", "pushing", "version_policy", "visits", "restraint"),
     ("model_config",),
-    ("model_files", "wholeness"),
-    ("lint",),
+    ("wholeness",),
+    ("tree",),
+    ("model_files", "withdrawn"),
+    ("lint", "groups"),
     ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
@@ -43,10 +59,10 @@ ROWS = (
     ("direct_client", "obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
     ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
-    ("engines",),
+    ("engines", "late_store"),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "texts"),
+    ("connections", "memory_limit", "remembered", "journal", "texts", "sharing", "collector"),
     ("disk_format", "disk_locks", "disk_policy", "disk_tally", "disk_trouble", "disk_ways"),
     ("disk_chunks", "disk_index"),
     ("disk_home",),
@@ -54,31 +70,40 @@ ROWS = (
     ("disk_ledger",),
     ("disk_writer",),
     ("disk",),
-    ("disk_opening", "disk_reading"),
-    ("extents",),
+    ("disk_opening", "disk_reading", "disk_inventory"),
+    ("extents", "splitting", "on_open"),
+    ("listings", "showing"),
     ("cache", "view"),
-    ("inodes", "push", "foresight"),
-    ("streamer",),
+    ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
+    ("streamer", "inherited"),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
-    ("kernel", "control", "disk_places"),
+    ("kernel", "control", "unmounting", "disk_places"),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
-    ("check", "several", "bench", "sealing", "refreshing"),
+    ("check", "several", "bench", "sealing", "refreshing", "warming", "held_back"),
+    ("warming_mount",),
     ("show", "cli_options"),
-    ("cli_bench", "cli_publish"),
+    ("show_cache",),
+    ("cli_bench", "cli_cache", "cli_publish"),
     ("cli",),
     ("__main__",),
 )
 """A module imports only from rows above its own."""
 
-BESIDE = (("mounting", "logs", "runtime"), ("watch",), ("supervisor",), ("parent",))
+BESIDE = (
+    ("mounting", "logs", "runtime", "fuse_protocol", "lives", "service_manager"),
+    ("watch", "lost", "unmounting"),
+    ("succession",),
+    ("supervisor",),
+    ("parent",),
+)
 """What the supervisor, and the parent of several, are made of: the standard library, and the rows above."""
 
 ONLY_IN = {
-    "pyfuse3": {"operations", "worker"},
+    "pyfuse3": {"operations", "invalidations", "worker"},
     "azure": {"azure_tokens", "fsspec_azure"},
     "obstore": {"obstore_s3", "obstore_gcs", "obstore_azure", "obstore_client", "obstore_errors"},
     "google": {"google_files"},
@@ -90,9 +115,9 @@ ONLY_IN = {
     "gcsfs": {"fsspec_gcs"},
     "adlfs": {"fsspec_azure"},
     "pydantic": {"config", "sources"},
-    "typer": {"cli", "cli_bench", "cli_options", "cli_publish"},
-    "rich": {"show"},
-    "sqlite3": {"disk_census", "disk_index", "disk_ledger", "disk_trouble"},
+    "typer": {"cli", "cli_bench", "cli_cache", "cli_options", "cli_publish"},
+    "rich": {"show", "show_cache"},
+    "sqlite3": {"cli_cache", "disk_census", "disk_index", "disk_ledger", "disk_trouble"},
     "xxhash": {"disk_format"},
 }
 """The libraries that only some modules may know."""
@@ -156,7 +181,19 @@ def test_library_is_known_only_where_it_belongs(library: str) -> None:
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
     users = {module for module in MODULES if "config" in ours(module)}
-    shell = {"cli", "cli_bench", "cli_options", "launch", "listing", "check", "bench", "linting", "sealing"}
+    shell = {
+        "cli",
+        "cli_bench",
+        "cli_cache",
+        "cli_options",
+        "launch",
+        "listing",
+        "check",
+        "bench",
+        "linting",
+        "sealing",
+        "warming",
+    }
     assert users <= {"config_page", "sources", "worker", "opening", *shell}
 
 

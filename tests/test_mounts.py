@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -40,8 +41,8 @@ class Bench:
         self.environment["MODELFS_CACHE_SIZE"] = "0"
         self.environment.pop("NOTIFY_SOCKET", None)
 
-    def start_fake(self) -> Supervised:
-        return supervised.start("ok", self.mountpoint, self.runtime_dir)
+    def start_fake(self, what: str = "ok", *options: str) -> Supervised:
+        return supervised.start(what, self.mountpoint, self.runtime_dir, options=options)
 
     def popen(self, *arguments: str, prefix: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -206,16 +207,48 @@ def test_mount_heals_what_a_crash_left(bench: Bench) -> None:
 
 
 def test_crash_is_told_with_its_log_until_it_is_unmounted(bench: Bench) -> None:
-    with bench.start_fake().process, pytest.raises(OSError, match=r"abort|connect"):
-        (bench.mountpoint / "crash").stat()
+    started = bench.start_fake("only-one", "UNSERVED_MOST_S=0")
+    os.kill(started.worker, signal.SIGKILL)
+    assert started.wait() == 1
     found = bench.survey()
     assert found.state == "crashed"
-    assert "SIGKILL" in found.reason
+    assert "no worker has served" in found.reason
     assert found.log
-    assert "crashing as asked" in Path(found.log).read_text()
+    assert "could not take over" in Path(found.log).read_text()
     assert bench.run("unmount", str(bench.mountpoint))[0] == 0
     with pytest.raises(UsageError):
         mounts.unmount(bench.root, str(bench.mountpoint), lazy=False)
+
+
+def test_r5_restarts_are_told_as_text_and_as_json(bench: Bench) -> None:
+    bench.mount()
+    assert "restarted" not in bench.run("status", str(bench.mountpoint))[1]
+    pid = bench.survey().pid
+    assert pid is not None
+    (worker,) = supervised.children(pid)
+    os.kill(worker, signal.SIGKILL)
+    assert (bench.mountpoint / "hello").read_text() == "hello\n"
+    assert eventually(lambda: bench.survey().state == "healthy")
+    found = bench.survey()
+    assert (found.restarts, found.restart_reason) == (1, "signal SIGKILL")
+    code, out, _ = bench.run("status", "--json", str(bench.mountpoint))
+    assert (code, json.loads(out)[0]["restarts"], json.loads(out)[0]["restart_reason"]) == (0, 1, "signal SIGKILL")
+    told = bench.run("status", str(bench.mountpoint))[1]
+    assert re.search(r"healthy \(worker restarted once, last 20.*Z after signal SIGKILL\)", told)
+    code, out, _ = bench.run("check", str(bench.mountpoint))
+    assert code == 1
+    assert "its worker was replaced once, last" in out
+    assert bench.run("unmount", str(bench.mountpoint))[0] == 0
+
+
+def test_a_mount_whose_next_worker_is_starting_is_told_as_such(bench: Bench) -> None:
+    started = bench.start_fake("second-is-silent")
+    os.kill(started.worker, signal.SIGKILL)
+    assert eventually(lambda: bench.survey().state == "restarting")
+    assert "signal SIGKILL" in bench.survey().reason
+    assert bench.run("status")[0] == 1
+    assert bench.run("unmount", str(bench.mountpoint)) == (0, "", "")
+    assert started.wait() == 0
 
 
 def test_worker_that_does_not_answer_is_unhealthy(bench: Bench) -> None:

@@ -162,7 +162,7 @@ async def test_a_readdir_goes_on_over_a_refresh_without_repeating_or_losing() ->
 
 
 async def test_a_folder_that_is_gone_answers_enoent_and_its_open_listing_ends() -> None:
-    store = filled({"m/1/x": b"", "other": b""})
+    store = filled({"m/1/x": b"", "m/2/x": b"", "other": b""})
     async with mounted(store) as mount:
         folder = (await mount.kernel.lookup("m/1")).st_ino
         store.delete("m/1/x")
@@ -170,7 +170,7 @@ async def test_a_folder_that_is_gone_answers_enoent_and_its_open_listing_ends() 
         await expect(errno.ENOENT, mount.operations.getattr(folder, NO_CONTEXT))
         await expect(errno.ENOENT, mount.operations.opendir(folder, NO_CONTEXT))
         await expect(errno.ENOENT, mount.kernel.readdir_page(folder, 0, 9))
-        await expect(errno.ENOENT, mount.kernel.lookup("m"))
+        await expect(errno.ENOENT, mount.kernel.lookup("m/1"))
 
 
 # files
@@ -291,9 +291,9 @@ async def test_what_changed_is_invalidated_where_the_kernel_holds_it(monkeypatch
     entries: list[tuple[int, bytes]] = []
     inodes: list[int] = []
 
-    def note_entry(number: InodeT, name: FileNameT, *, ignore_enoent: bool) -> None:
-        assert ignore_enoent
+    def note_entry(number: InodeT, name: FileNameT) -> None:
         entries.append((number, name))
+        raise OSError(errno.ENOENT, "the kernel does not hold it")
 
     def note_inode(number: InodeT, *, attr_only: bool) -> None:
         assert attr_only
@@ -301,8 +301,8 @@ async def test_what_changed_is_invalidated_where_the_kernel_holds_it(monkeypatch
         if len(inodes) == 1:
             raise OSError(errno.ENOENT, "forgotten")
 
-    monkeypatch.setattr("modelfs.operations.pyfuse3.invalidate_entry_async", note_entry)
-    monkeypatch.setattr("modelfs.operations.pyfuse3.invalidate_inode", note_inode)
+    monkeypatch.setattr("modelfs.invalidations.pyfuse3.invalidate_entry", note_entry)
+    monkeypatch.setattr("modelfs.invalidations.pyfuse3.invalidate_inode", note_inode)
     store = filled()
     async with mounted(store) as mount:
         held = await mount.kernel.lookup("densenet/1")
@@ -320,7 +320,7 @@ async def test_an_invalidation_that_the_kernel_refuses_is_a_warning(
     def refuse(*_arguments: Any, **_keywords: Any) -> None:
         raise OSError(errno.EINVAL, "no")
 
-    monkeypatch.setattr("modelfs.operations.pyfuse3.invalidate_inode", refuse)
+    monkeypatch.setattr("modelfs.invalidations.pyfuse3.invalidate_inode", refuse)
     async with mounted(filled()) as mount:
         await mount.operations.invalidate([Difference("", ())])
     assert "an invalidation failed" in caplog.text

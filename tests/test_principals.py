@@ -78,29 +78,34 @@ def test_what_botocore_refreshes_by_knows_the_role() -> None:
 # Google
 
 
-@pytest.mark.parametrize(
-    ("content", "principal"),
-    [
-        ({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}, "refresh_token r"),
-        (
-            {
-                "type": "external_account",
-                "audience": "a",
-                "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-                "token_url": "https://sts.googleapis.com/v1/token",
-                "credential_source": {"file": "/nowhere"},
-            },
-            None,
-        ),
-    ],
-)
-def test_a_federated_identity_without_an_account_cannot_be_told(
-    tmp_path: Path, content: dict[str, Any], principal: str | None
-) -> None:
-    path = tmp_path / "key.json"
+FEDERATED = {
+    "type": "external_account",
+    "audience": "a",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://sts.googleapis.com/v1/token",
+    "credential_source": {"file": "/nowhere"},
+}
+IMPERSONATED = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@p.iam.gserviceaccount.com:generateAccessToken"
+
+
+def key_file(path: Path, content: dict[str, Any]) -> KeyFile:
     path.write_text(json.dumps(content))
     path.chmod(0o600)
-    assert KeyFile(lambda: path, "FILE", {}).principal() == principal
+    return KeyFile(lambda: path, "FILE", {})
+
+
+def test_a_login_is_its_own_principal(tmp_path: Path) -> None:
+    login = {"type": "authorized_user", "client_id": "c", "client_secret": "s"}
+    one, two = (key_file(tmp_path / name, login | {"refresh_token": name}).principal() for name in ("one", "two"))
+    assert one
+    assert two
+    assert one != two
+
+
+def test_a_federated_identity_is_the_account_that_it_stands_for_or_cannot_be_told(tmp_path: Path) -> None:
+    assert key_file(tmp_path / "one", FEDERATED).principal() is None
+    account = FEDERATED | {"service_account_impersonation_url": IMPERSONATED}
+    assert key_file(tmp_path / "two", account).principal() == IMPERSONATED
 
 
 # Azure

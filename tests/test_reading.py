@@ -25,8 +25,8 @@ class Meeting:
         self._lock = threading.Lock()
         self._barrier = threading.Barrier(many, timeout=PATIENCE_S)
 
-    def list_page(self, token: str | None) -> Page:
-        raise NotImplementedError(token)
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        raise NotImplementedError(token, folder)
 
     def read(self, _info: ObjectInfo, _offset: int, _length: int) -> memoryview:
         with self._lock:
@@ -58,8 +58,8 @@ class Failing:
     def __init__(self) -> None:
         self.is_mended = False
 
-    def list_page(self, token: str | None) -> Page:
-        raise NotImplementedError(token)
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        raise NotImplementedError(token, folder)
 
     def read(self, _info: ObjectInfo, _offset: int, _length: int) -> memoryview:
         if not self.is_mended:

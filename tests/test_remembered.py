@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +14,7 @@ from modelfs.remembered import Memory
 from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, files
 
 DATE_NS = 1_700_000_000_000_000_000
-KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]
+KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/2", "n", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]
 listings = st.lists(
     st.dictionaries(st.sampled_from(KEYS), st.tuples(st.sampled_from(["v1", "v2"]), st.sampled_from([0, 5, DATE_NS]))),
     min_size=1,
@@ -111,10 +110,14 @@ def test_only_the_user_may_look_at_what_is_kept(tmp_path: Path) -> None:
     [
         lambda _text: b"",
         lambda text: text[: len(text) // 2],
-        lambda text: text.replace(b'"format":1', b'"format":2'),
+        lambda text: text.replace(b'"format":2', b'"format":1'),
         lambda text: text.replace(b"/mnt/m", b"/mnt/n"),
         lambda text: text.replace(b'"v1"', b"1"),
         lambda text: text.replace(b",5]", b',"5"]'),
+        lambda text: text.replace(b'["m/1",', b'["m/9",'),
+        lambda text: text.replace(b'["m/1",', b'["m/1/x",'),
+        lambda text: text.replace(b"[]\n", b""),
+        lambda text: text.replace(b"[]]\n[]\n", b'["absent"]]\n[]\n'),
         lambda _text: b"[" * 100_000,
         lambda _text: b"null",
         lambda _text: b'{"root": 1}',
@@ -143,21 +146,82 @@ def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path, caplog: py
     assert "others can write it" in caplog.text
 
 
-def test_a_crash_while_writing_leaves_what_was_kept_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_crash_left_of_a_change_does_not_count_and_is_written_over(tmp_path: Path) -> None:
+    first = tree_of({"m/1/x": ("v1", 5), "m/1/y": ("v1", 5)})
+    memory_in(tmp_path).keep(first)
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
     memory = memory_in(tmp_path)
-    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
+    memory.keep(tree_of({"m/1/x": ("v2", 6)}, memory.recall()))
+    after = file.read_bytes()
+    assert after.startswith(before)
+    for length in range(len(before), len(after)):
+        file.write_bytes(after[:length])
+        again = memory_in(tmp_path)
+        recalled = again.recall()
+        assert times(recalled) == times(first)
+        again.keep(tree_of({"m/1/x": ("v3", 7)}, recalled))
+        assert {key: info.version for key, info in files(memory_in(tmp_path).recall()).items()} == {"m/1/x": "v3"}
+
+
+def test_a_crash_while_the_file_is_written_anew_leaves_what_was_kept_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
 
     def crash(_descriptor: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(KeyboardInterrupt):
-        memory.keep(tree_of({"m/1/x": ("v2", 6)}))
+        memory_in(tmp_path).keep(tree_of({"m/1/x": ("v2", 6)}))
     monkeypatch.undo()
     again = memory_in(tmp_path)
     assert files(again.recall())["m/1/x"].version == "v1"
     again.keep(tree_of({"m/1/x": ("v3", 7)}))
     assert files(memory_in(tmp_path).recall())["m/1/x"].version == "v3"
+
+
+def test_a_change_costs_what_changed_and_the_file_is_written_anew_before_it_has_twice_the_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "APPENDED_LEAST", 0)
+    keys = {f"m/1/{number:05d}": ("v0", 5) for number in range(3000)}
+    memory, tree = memory_in(tmp_path), tree_of(keys)
+    memory.keep(tree)
+    (file,) = tmp_path.iterdir()
+    whole_bytes, inode = file.stat().st_size, file.stat().st_ino
+    sizes = []
+    for number in range(400):
+        keys[f"m/1/{number:05d}"] = (f"v{number}" + "x" * 1000, 6)
+        tree = tree_of(keys, tree)
+        memory.keep(tree)
+        sizes.append(file.stat().st_size)
+        if file.stat().st_ino != inode:
+            break
+    assert sizes[0] < whole_bytes + 1500
+    assert max(sizes) < 3 * whole_bytes
+    assert file.stat().st_ino != inode
+    assert times(memory_in(tmp_path).recall()) == times(tree)
+
+
+def test_a_change_that_could_not_be_written_is_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory, tree = memory_in(tmp_path), tree_of({"m/1/x": ("v1", 5)})
+    memory.keep(tree)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    tree = tree_of({"m/1/x": ("v2", 5)}, tree)
+    memory.keep(tree)
+    monkeypatch.undo()
+    tree = tree_of({"m/1/x": ("v2", 5), "n/1/x": ("v1", 7)}, tree)
+    memory.keep(tree)
+    assert times(memory_in(tmp_path).recall()) == times(tree)
+    assert len(caplog.records) == 1
 
 
 def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,15 +233,13 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: 
     assert len(caplog.records) == 1
 
 
-def test_a_repository_that_is_too_large_is_not_kept_nor_is_what_was_kept_of_it(
+def test_a_file_that_is_too_large_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    memory = memory_in(tmp_path)
-    memory.keep(tree_of({"m/1/x": ("v1", 5)}))
-    monkeypatch.setattr(remembered, "FILES_MAX", 1)
-    memory.keep(tree_of({"m/1/x": ("v1", 5), "m/1/y": ("v1", 5)}))
-    assert list(tmp_path.iterdir()) == []
-    assert len(caplog.records) == 1
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    monkeypatch.setattr(remembered, "BYTES_MAX", 10)
+    assert memory_in(tmp_path).recall() is EMPTY
+    assert "too large" in caplog.text
 
 
 def test_the_memories_of_the_mounts_not_seen_for_longest_are_dropped(
@@ -193,7 +255,10 @@ def test_the_memories_of_the_mounts_not_seen_for_longest_are_dropped(
 def test_the_file_tells_whose_it_is_and_holds_no_more(tmp_path: Path) -> None:
     memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
     (file,) = tmp_path.iterdir()
-    assert json.loads(file.read_text()) == {"format": 1, "repository": "s3://b/r", "mountpoint": "/mnt/m", "root": ANY}
+    mount, *records = map(json.loads, file.read_text().splitlines())
+    assert mount == {"format": 2, "repository": "s3://b/r", "mountpoint": "/mnt/m"}
+    x = [5, 3, "v1", 5]
+    assert records == [["", 5, {"m": 0}, []], ["m", 5, {"1": 0}, []], ["m/1", 5, {"x": x}, []], []]
 
 
 def test_the_state_folder_is_the_systems_for_root_and_the_users_own_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,42 @@ def test_a_version_whose_model_file_was_deleted_for_good_goes_rather_than_being_
     assert repository.reasons() == {"m/2": "model.onnx is missing"}
 
 
+def test_r11_a_deletion_that_a_listing_cuts_in_two_is_never_seen_in_part() -> None:
+    """What one listing has missed is on its way out, also when what went before it has settled."""
+    stored = {**MODEL, "m/2/a": "a", "m/2/model.onnx": "two"}
+    repository = settled(stored)
+    assert repository.missed(stored, {"m/2/a"}, 15) == shown(stored)
+    part = {**MODEL, "m/2/model.onnx": "two"}
+    assert repository.missed(part, {"m/2/model.onnx"}, 30) == shown(stored)
+    assert repository.missed(part, {"m/2/model.onnx"}, 40) == shown(stored)  # early, so it decides nothing
+    assert repository.listed(MODEL, 45) == shown(MODEL)
+    assert repository.settling.pending == []
+
+
+def test_r11_a_version_does_not_go_while_the_one_before_it_is_going_too() -> None:
+    """Else a server would load a version of which there is only a part."""
+    stored = {"m/config.pbtxt": ONNX, **{f"m/{number}/{name}": "x" for number in "12" for name in ("a", "model.onnx")}}
+    without_2 = {key: content for key, content in stored.items() if key[2] != "2"}
+    for missing in ({"m/1/a"}, {"m/config.pbtxt"}):
+        repository = settled(stored)
+        assert repository.missed(without_2, missing, 15) == shown(stored)
+        assert repository.listed({}, 30) == {}
+        assert repository.settling.pending == []
+    repository = settled(stored)
+    part = {key: content for key, content in without_2.items() if key != "m/1/a"}
+    assert repository.listed(part, 15) == shown(stored)
+    assert repository.listed(part, 25) == shown(part)
+    assert repository.settling.pending == []
+
+
+def test_a_key_that_one_listing_misses_and_the_next_has_again_moves_nothing() -> None:
+    stored = {**MODEL, "m/2/model.onnx": "two"}
+    repository = settled(stored)
+    assert repository.missed(stored, {"m/2/model.onnx", "m/config.pbtxt"}, 15) == shown(stored)
+    assert repository.settling.pending == []
+    assert repository.listed(MODEL, 16) == shown(MODEL)
+
+
 # the first listing
 
 

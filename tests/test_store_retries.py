@@ -218,7 +218,7 @@ class Circle:
         self._next = dict(zip(tokens, [*tokens[1:], tokens[0]], strict=True))
         self._first = tokens[0]
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, _folder: str = "") -> Page:
         return Page([], self._first if token is None else self._next[token])
 
 

@@ -46,6 +46,10 @@ def test_main_process_is_ours_and_is_stopped_first(service: configparser.Section
     assert service["Restart"] == "on-failure"
 
 
+def test_a_worker_that_is_killed_for_memory_does_not_end_the_service(service: configparser.SectionProxy) -> None:
+    assert service["OOMPolicy"] == "continue"
+
+
 def test_units_differ_in_what_they_mount_alone() -> None:
     one, all_of_them = (dict(_service(FOLDER / name)) for name in UNITS)
     own = ("EnvironmentFile", "ExecStart", "Environment")

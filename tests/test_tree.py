@@ -10,15 +10,18 @@ from reference.model import FOLDER, is_hidden, is_impossible, paths_of
 from reference.times import changed_paths, check_times, content, is_below, walk
 
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import DEPTH_MAX, EMPTY, TICK_NS, Directory, File, Tree, build, differences
+from modelfs.names import DEPTH_MAX
+from modelfs.tree import EMPTY, TICK_NS, Directory, File, Tree, build, differences, graft
 
 PROPERTY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
 ODD_NAMES = ["", ".", "..", ".git", "__pycache__", "x_$folder$", "_$folder$", "n\0", "n\n", " ", "\udc80", "é", "+=%"]
 names = st.sampled_from(["a", "b", "c", "1", "2"]) | st.sampled_from(ODD_NAMES) | st.text(max_size=3)
 plain_keys = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join)
+MODEL_NAMES = ("config.pbtxt", "configs/x", "1/model.onnx", "1/x", "2", "01", "3.bak/x", "3.bak", f"{10**19}/x")
+model_keys = st.tuples(st.sampled_from("ab"), st.sampled_from(MODEL_NAMES)).map("/".join)
 odd_keys = st.lists(names, max_size=4).map("/".join)
-keys = plain_keys | odd_keys | plain_keys.map(lambda key: key + "/")
+keys = plain_keys | odd_keys | model_keys | plain_keys.map(lambda key: key + "/")
 times = st.integers(0, 5).map(lambda steps: steps * TICK_NS) | st.integers(0, 2**62)
 
 
@@ -89,7 +92,8 @@ def test_every_key_is_shown_or_hidden_by_rule_or_a_marker_or_told_to_the_operato
         if is_impossible(info.key):
             assert info.key in omitted
         elif not hidden and not is_marker:
-            assert is_shown != (info.key in omitted), info.key
+            is_told = info.key in omitted or any(info.key.startswith(key) for key in omitted if key.endswith("/"))
+            assert is_shown != is_told, info.key
         if is_shown:
             assert info.key not in omitted
     assert all(omission.reason for omission in tree.omissions)
@@ -177,6 +181,38 @@ def test_hidden_objects_are_shown_when_asked_for() -> None:
     }
 
 
+@pytest.mark.parametrize("key", ["m/config.pbtxt", "m/configs/a.pbtxt", "m/7/model.py", "m/7/model.savedmodel/x"])
+def test_r18_what_triton_would_take_for_a_version_is_not_shown_in_a_model(key: str) -> None:
+    misread = {"3.bak", "01", "00", "9" * 19, "1" * 20, "2 (copy)", "+5", "-4"}
+    others = {"1", "0", "9" * 18, "assets", "v2"}
+    keys = [key, *(f"m/{name}/x" for name in misread | others), "m/1a.txt", "m/1/3.bak/x"]
+    tree = build([obj(each) for each in keys])
+    folder = tree.find("m")
+    assert isinstance(folder, Directory)
+    assert folder.children.keys() >= {*others, "1a.txt"}
+    assert not folder.children.keys() & misread
+    assert tree.find("m/1/3.bak/x")  # it is not the model's own
+    assert {omission.key for omission in tree.omissions} == {f"m/{name}/" for name in misread}
+    assert all("name it 1, 2, 3" in omission.reason for omission in tree.omissions)
+    everything = build([obj(each) for each in keys], show_hidden=True)
+    assert all(everything.find(f"m/{name}/x") for name in misread)
+
+
+def test_r18_a_bucket_that_is_mounted_above_its_repository_loses_no_folder() -> None:
+    keys = ["models/3d-unet/1/model.onnx", "models/3d-unet/config.pbtxt", "models/01/1/x", "data/2026-01/x", "data/1/y"]
+    tree = build([obj(key) for key in keys])
+    assert all(tree.find(key) for key in keys)
+    assert tree.omissions == ()
+
+
+def test_r18_a_folder_that_becomes_a_model_hides_them_and_its_time_goes_on() -> None:
+    before = build([obj("m/1/x", mtime_ns=5), obj("m/3.bak/x", mtime_ns=9)])
+    after = build([obj("m/1/x", mtime_ns=5), obj("m/3.bak/x", mtime_ns=9), obj("m/config.pbtxt")], previous=before)
+    assert before.find("m/3.bak/x")
+    assert after.find("m/3.bak") is None
+    assert times_of(after)["m"] > times_of(before)["m"]
+
+
 def test_a_folder_of_5000_files_lists_each_once() -> None:
     tree = build([obj(f"m/{number}") for number in range(5000)])
     folder = tree.find("m")
@@ -207,6 +243,31 @@ def test_the_same_listing_again_is_the_same_tree(listing: list[ObjectInfo]) -> N
     again = build(reversed(listing), previous=tree)
     assert again.root is tree.root
     assert differences(tree, again) == []
+
+
+@PROPERTY
+@given(st.lists(listings, min_size=1, max_size=3), listings, st.sampled_from(["a", "b", "c"]), st.booleans())
+def test_a_model_that_is_grafted_makes_the_tree_that_building_all_makes(
+    history: list[list[ObjectInfo]],
+    listing: list[ObjectInfo],
+    model: str,
+    show_hidden: bool,  # noqa: FBT001  Hypothesis passes it
+) -> None:
+    previous = EMPTY
+    for each in history:
+        # a file in the root that a folder hides is in no tree, so it cannot come back with the folder's end
+        is_folder = any(info.key.startswith(f"{model}/") for info in each)
+        others = [info for info in each if info.key != model or not is_folder]
+        previous = build(others, previous=previous, show_hidden=show_hidden)
+    own = [info for info in listing if info.key.startswith(f"{model}/")]
+    rest = [info for info in others if not info.key.startswith(f"{model}/")]
+    expected = build([*rest, *own], previous=previous, show_hidden=show_hidden)
+    found = graft(previous, {model: own}, show_hidden=show_hidden)
+    assert content(found) == content(expected)
+    assert times_of(found) == times_of(expected)
+    assert sorted(found.omissions) == sorted(expected.omissions)
+    assert (found.files, found.total_bytes) == (expected.files, expected.total_bytes)
+    assert all(node is previous.root.children[name] for name, node in found.root.children.items() if name != model)
 
 
 @PROPERTY
@@ -349,7 +410,7 @@ def test_paging_while_the_tree_is_swapped_neither_repeats_nor_loses_a_child_that
 
 
 def test_two_names_of_one_hash_have_two_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelfs.tree._name_hash", lambda _name: 0)
+    monkeypatch.setattr("modelfs.cookies.name_hash", lambda _name: 0)
     entries = list(build([obj("a"), obj("b"), obj("c")]).root.entries())
     assert [(entry.cookie, entry.name) for entry in entries] == [(1, "a"), (2, "b"), (3, "c")]
 

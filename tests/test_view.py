@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from stores.memory_store import MemoryStore
 
+from modelfs import showing
 from modelfs import tree as trees
 from modelfs import view as views
 from modelfs.blocks import ObjectInfo
@@ -417,5 +418,5 @@ async def test_what_is_not_shown_is_told_once_and_told_again_when_it_comes_back(
 
 async def test_a_thousand_objects_that_are_not_shown_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     await view_of(filled(*(f"a//{number}" for number in range(1000)))).refresh()
-    assert len(caplog.records) == views.OMISSIONS_LOGGED + 1
+    assert len(caplog.records) == showing.LOGGED + 1
     assert "count=995" in caplog.text

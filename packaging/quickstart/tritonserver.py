@@ -156,6 +156,13 @@ class TritonServer:
         """Stop the server and everything that it started."""
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The server's process, which has a group of its own. Raises TritonError when it does not run."""
+        if self._process is None:
+            raise TritonError("tritonserver is not started")
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop the server in order, then by force; then sweep what its stubs left. Twice is once."""
         process, self._process = self._process, None
@@ -218,9 +225,12 @@ class TritonServer:
         rows: list[dict[str, Any]] = self._request("POST", "/v2/repository/index", {})
         return sorted(rows, key=lambda row: (row["name"], row.get("version", "")))
 
-    def load(self, model: str) -> None:
-        """Load ``model`` (mode explicit), with what the repository holds of it now."""
-        self._request("POST", f"/v2/repository/models/{model}/load", {})
+    def load(self, model: str, **parameters: Any) -> None:
+        """Load ``model`` (mode explicit), with what the repository holds of it now.
+
+        ``parameters`` are the request's own, such as a ``config`` in JSON.
+        """
+        self._request("POST", f"/v2/repository/models/{model}/load", {"parameters": parameters} if parameters else {})
 
     def unload(self, model: str) -> None:
         """Ask for ``model`` to be unloaded (mode explicit). Triton answers before it is gone."""
@@ -232,9 +242,14 @@ class TritonServer:
         return result
 
     def infer(
-        self, model: str, inputs: Mapping[str, tuple[str, Sequence[int], Sequence[Any]]], **parameters: Any
+        self,
+        model: str,
+        inputs: Mapping[str, tuple[str, Sequence[int], Sequence[Any]]],
+        *,
+        version: str = "",
+        **parameters: Any,
     ) -> dict[str, list[Any]]:
-        """Send one inference and return each output's values, flat.
+        """Send one inference, to one version or to the newest, and return each output's values, flat.
 
         An input is (data type, shape, flat values); ``parameters`` are the request's own, such as sequence_id.
         """
@@ -242,7 +257,8 @@ class TritonServer:
             {"name": name, "datatype": kind, "shape": list(shape), "data": list(data)}
             for name, (kind, shape, data) in inputs.items()
         ]
-        answer = self._request("POST", f"/v2/models/{model}/infer", {"inputs": tensors, "parameters": parameters})
+        path = f"/v2/models/{model}/versions/{version}/infer" if version else f"/v2/models/{model}/infer"
+        answer = self._request("POST", path, {"inputs": tensors, "parameters": parameters})
         return {output["name"]: output["data"] for output in answer["outputs"]}
 
     def log_tail(self, lines: int = 30) -> str:

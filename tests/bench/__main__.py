@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import mounts, rows_limits, rows_read, rows_tree, rows_triton, sources, table
+from bench import mounts, rows_limits, rows_read, rows_scale, rows_tree, rows_triton, sources, table
 from bench.bench import MIB, SHORT, Bench, Scale
 from bench.children import MeasureError
 from bench.store import LOOPBACK, Store
@@ -22,6 +22,7 @@ from bench.store import LOOPBACK, Store
 ROWS: dict[str, Callable[[Bench], table.Measured]] = {
     **rows_read.ROWS,
     **rows_tree.ROWS,
+    **rows_scale.ROWS,
     **rows_limits.ROWS,
     **rows_triton.ROWS,
 }

@@ -4,6 +4,7 @@ Law: Triton starts anew for every figure, and everybody's page cache is empty: m
 pages are dropped. What is compared is the repository that each shows, byte for byte.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import many_models
 import models as examples
 from tritonserver import TritonServer, install
 
-from bench import sources
+from bench import polls, sources
 from bench.bench import MIB, Bench
 from bench.children import Job, MeasureError, drop_cached, run
 from bench.mounts import Mounted
@@ -24,6 +26,8 @@ from bench.table import Finding, Measured, Sample, time_ratio
 NEAR = Link(latency_s=0.020)
 _LIMIT_S = 300.0
 _LOOK_S = 0.01
+_POLL_S = 2
+_POLLS = 5
 
 
 class _Native(TritonServer):
@@ -143,4 +147,40 @@ def _served(bench: Bench, name: str, folder: Path) -> _Repository:
     return _Repository(bench, name, folder, copy, size)
 
 
-ROWS = {"ready-large": large, "ready-examples": small}
+def poll(bench: Bench) -> Measured:
+    """Poll 1,000 models of ten files each, idle: mounted, and on local disk."""
+    folder = bench.folder / "polled"
+    if not folder.exists():
+        for key, data in many_models.files(bench.scale.models).items():
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            (folder / key).write_bytes(data)
+    repository = _served(bench, "polled", folder)
+    subjects: dict[str, Callable[[], dict[str, Sample]]] = {
+        "local disk": lambda: {"local disk": Sample(_median_poll(bench, repository.copy))}
+    }
+    for name, mounter in bench.mounters("polled").items():
+
+        def mounted(
+            name: str = name, mounter: Callable[[], AbstractContextManager[Mounted]] = mounter
+        ) -> dict[str, Sample]:
+            with mounter() as mounted:
+                return {name: Sample(_median_poll(bench, mounted.path))}
+
+        subjects[name] = mounted
+    rounds = bench.take_turns(subjects)
+    took_s = max(each.seconds for each in rounds["modelfs"])
+    findings = [Finding("an idle poll, the slowest round", took_s, "s", 5, "at most")]
+    return Measured("poll", f"an idle poll of {bench.scale.models} models of ten files", rounds, findings)
+
+
+def _median_poll(bench: Bench, path: Path) -> float:
+    log = bench.disk / "triton.log"
+    with TritonServer(install(bench.triton), path, log=log, mode="poll", poll_s=_POLL_S) as server:
+        server.wait_ready(_LIMIT_S)
+        states = {row.get("state") for row in server.index()}
+        if states != {"READY"}:
+            raise MeasureError(f"Triton loaded some models only: {states}")
+        return statistics.median(polls.durations_s(path, polls=_POLLS, rest_s=_POLL_S / 2, limit_s=_LIMIT_S))
+
+
+ROWS = {"ready-large": large, "ready-examples": small, "poll": poll}

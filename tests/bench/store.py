@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from faultserver import DialectName
+
 BUCKET = "models"
 HERE = Path(__file__).resolve().parent
 
@@ -54,13 +56,14 @@ def clean_environment() -> dict[str, str]:
 class Store:
     """A running store."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: DialectName = "s3") -> None:
         self.url = ""
+        self._dialect = dialect
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         """Start it."""
-        command = [sys.executable, "-m", "bench.store_process"]
+        command = [sys.executable, "-m", "bench.store_process", self._dialect]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment()
         )
@@ -91,6 +94,10 @@ class Store:
         """Serve these files under these keys."""
         self._ask(do="put", objects={key: str(path) for key, path in objects.items()})
 
+    def fill(self, *, models: int, files: int) -> None:
+        """Serve so many models of so many small files each, below ``models``."""
+        self._ask(do="fill", models=models, files=files)
+
     def shape(self, link: Link) -> None:
         """Have the way be like this from now on."""
         self._ask(do="shape", **asdict(link))
@@ -106,6 +113,13 @@ class Store:
     def modelfs_url(self, prefix: str = "") -> str:
         """Return the URL of a prefix, as modelfs and Triton write it."""
         return f"s3://{self.url}/{BUCKET}/{prefix}".rstrip("/")
+
+    def location(self, prefix: str) -> str:
+        """Return the URL of a prefix in the words of the store's cloud, at the address where it is."""
+        host = self.url.removeprefix("http://")
+        if self._dialect == "azure":
+            return f"as://{host}/account/{BUCKET}/{prefix}"
+        return f"gs://{BUCKET}/{prefix}" if self._dialect == "gcs" else self.modelfs_url(prefix)
 
     def _ask(self, **told: Any) -> dict[str, Any]:
         process = self._process

@@ -1,15 +1,16 @@
-"""The store of a benchmark as a process of its own: ``python -m bench.store_process``, told what to do on its input.
+"""The store of a benchmark as a process of its own: ``python -m bench.store_process [DIALECT]``.
 
-Law: one JSON object a line comes in, one goes out. The bodies go by sendfile from files in tmpfs, without Python and
-without a copy, and the store shares the machine with what is measured but not its interpreter.
+Law: it is told what to do on its input: one JSON object a line comes in, one goes out. The bodies go by sendfile from
+files in tmpfs, without Python and without a copy, and the store shares the machine with what is measured but not its
+interpreter.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from faultserver import Fault, FaultServer, Latency, Rate, TotalRate
+from faultserver import DialectName, Fault, FaultServer, Latency, Rate, TotalRate
 
 
 def answer(server: FaultServer, told: dict[str, Any]) -> dict[str, Any]:
@@ -18,6 +19,11 @@ def answer(server: FaultServer, told: dict[str, Any]) -> dict[str, Any]:
         case "put":
             for key, path in told["objects"].items():
                 server.put("models", key, Path(path), mtime_ns=1_700_000_000_000_000_000)
+        case "fill":
+            for model in range(told["models"]):
+                for number in range(told["files"]):
+                    key = f"models/model_{model:04d}/1/file_{number:04d}"
+                    server.put("models", key, b"x", mtime_ns=1_700_000_000_000_000_000)
         case "shape":
             _shape(server, told)
         case "reset":
@@ -44,7 +50,8 @@ def _shape(server: FaultServer, told: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
-    with FaultServer() as server:
+    dialect = cast("DialectName", sys.argv[1] if len(sys.argv) > 1 else "s3")
+    with FaultServer(dialect) as server:
         server.create_bucket("models")
         print(json.dumps({"url": server.url}), flush=True)
         for line in sys.stdin:

@@ -113,7 +113,6 @@ def store() -> Iterator[FaultServer]:
         (("seal", "/no-such-folder/m/1"), "No such file or directory"),
         (("refresh",), "no mount point is given"),
         (("refresh", "/mnt"), "has mounted nothing at /mnt"),
-        (("refresh", "/mnt", "m"), "Add --wait"),
         (("refresh", "/mnt", "--wait", "--timeout", "0"), "--timeout is '0'"),
     ],
 )

@@ -127,6 +127,20 @@ def test_after_sigkill_readers_get_an_error_and_the_next_start_heals(pod: Pod, r
     assert digests_in(consumer) == digests_of(repository)
 
 
+def test_a_worker_that_is_killed_in_the_sidecar_is_replaced_under_its_consumer(pod: Pod, repository: Path) -> None:
+    sidecar = pod.sidecar(str(repository))
+    consumer = pod.consumer()
+    pod.podman("exec", "--detach", consumer.name, "sh", "-c", "exec 3< /mnt/models/model/1/large; exec sleep infinity")
+    for _ in range(2):
+        killed = sidecar.execute("sh", "-c", "kill -KILL $(cat /proc/1/task/1/children)")
+        assert killed.returncode == 0, killed.stderr
+        assert digests_in(consumer) == digests_of(repository)
+        assert probe(consumer) == 0
+    assert consumer.execute("sh", "-c", "cat /proc/[0-9]*/fd/3 | wc -c").returncode == 0
+    assert sidecar.signal("TERM") == 0
+    assert not is_mounted(pod.models)
+
+
 def test_file_larger_than_both_containers_may_be_streams_through(pod: Pod, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     (repository / "model/1").mkdir(parents=True)

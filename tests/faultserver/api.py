@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 from faultserver import writes
 from faultserver.answers import Answer, ApiError, escaped, xml
 from faultserver.dialects import Dialect
-from faultserver.listing import Page, Position, position, take_page, take_unsorted_page
+from faultserver.listing import Page, Position, between, position, take_page, take_unsorted_page
 from faultserver.log import Kind
 from faultserver.objects import Objects, StoredObject
 from faultserver.wire import Request
@@ -127,13 +127,15 @@ class Api:
         return xml(f'<ListBucketResult xmlns="{namespace}">{"".join(parts)}</ListBucketResult>')
 
     def _page(self, request: Request, start: Position, *, max_keys: int) -> Page:
-        objects = self._objects.listing(request.bucket)
+        objects = between(
+            self._objects.listing(request.bucket),
+            request.query.get("start-offset", ""),
+            request.query.get("end-offset", ""),
+        )
         prefix, delimiter = request.query.get("prefix", ""), request.query.get("delimiter", "")
         if not self._unsorted:
             return take_page(objects, prefix=prefix, delimiter=delimiter, start=start, max_keys=max_keys)
-        if delimiter:
-            raise ApiError(501, "NotImplemented", "An unsorted store tells no common prefixes here.")
-        return take_unsorted_page(objects, prefix=prefix, start=start, max_keys=max_keys)
+        return take_unsorted_page(objects, prefix=prefix, delimiter=delimiter, start=start, max_keys=max_keys)
 
     def _entry(self, each: StoredObject, name: Callable[[str], str]) -> str:
         return (

@@ -23,7 +23,14 @@ from faultserver.wire import Request
 _LIST = re.compile(r"/storage/v1/b/([^/?]+)/o")
 _MEDIA = re.compile(r"(?:/download)?/storage/v1/b/([^/?]+)/o/([^/?]+)")
 _UPLOAD = re.compile(r"/upload/storage/v1/b/([^/?]+)/o")
-_NAMES = {"prefix": "prefix", "delimiter": "delimiter", "pageToken": "continuation-token", "maxResults": "max-keys"}
+_NAMES = {
+    "prefix": "prefix",
+    "delimiter": "delimiter",
+    "pageToken": "continuation-token",
+    "maxResults": "max-keys",
+    "startOffset": "start-offset",
+    "endOffset": "end-offset",
+}
 
 
 def understood(request: Request) -> Request:

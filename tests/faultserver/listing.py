@@ -47,6 +47,13 @@ class Page:
     following: Position | None
 
 
+def between(objects: list[StoredObject], start: str, end: str) -> list[StoredObject]:
+    """Return the ``objects``, sorted by ``sort_key``, from ``start`` on and before ``end``; "" is no bound."""
+    first = bisect_left(objects, sort_key(start), key=lambda each: sort_key(each.key)) if start else 0
+    stop = bisect_left(objects, sort_key(end), key=lambda each: sort_key(each.key)) if end else len(objects)
+    return objects[first:stop] if start or end else objects
+
+
 def take_page(objects: list[StoredObject], *, prefix: str, delimiter: str, start: Position, max_keys: int) -> Page:
     """Return the page at ``start`` of the ``objects``, which are sorted by ``sort_key``."""
     found: list[StoredObject] = []
@@ -72,17 +79,24 @@ def take_page(objects: list[StoredObject], *, prefix: str, delimiter: str, start
     return Page(found, prefixes, None)
 
 
-def take_unsorted_page(objects: list[StoredObject], *, prefix: str, start: Position, max_keys: int) -> Page:
+def take_unsorted_page(
+    objects: list[StoredObject], *, prefix: str, delimiter: str, start: Position, max_keys: int
+) -> Page:
     """Return the page at ``start``, of keys in an order of their own: as a directory bucket of S3 Express gives them.
 
-    The order is that of the keys' digests, so it is the same for every page. Such a store has no ``start-after``.
+    The order is that of the names' digests, so it is the same for every page. Such a store has no ``start-after``.
     """
     behind = _digest(start.after) if start.after else b""
-    ordered = sorted((each for each in objects if each.key.startswith(prefix)), key=lambda each: _digest(each.key))
-    left = [each for each in ordered if _digest(each.key) > behind]
-    found = left[:max_keys]
-    is_end = len(found) == len(left)
-    return Page(found, [], None if is_end else Position(start.page + 1, found[-1].key))
+    named: dict[str, StoredObject | None] = {}  # None is a common prefix
+    for each in objects:
+        if each.key.startswith(prefix):
+            cut = each.key.find(delimiter, len(prefix)) if delimiter else -1
+            named.setdefault(each.key if cut < 0 else each.key[: cut + len(delimiter)], each if cut < 0 else None)
+    left = sorted((name for name in named if _digest(name) > behind), key=_digest)
+    names = left[:max_keys]
+    found = [stored for name in names if (stored := named[name]) is not None]
+    prefixes = [name for name in names if named[name] is None]
+    return Page(found, prefixes, None if len(names) == len(left) else Position(start.page + 1, names[-1]))
 
 
 def _digest(key: str) -> bytes:

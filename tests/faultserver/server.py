@@ -127,6 +127,10 @@ class FaultServer:
         """Return what a client would be served now, or None."""
         return self._objects.get(bucket, key)
 
+    def objects(self, bucket: str) -> list[StoredObject]:
+        """Return all that the bucket holds, sorted by key."""
+        return list(self._objects.listing(bucket))
+
     def let_in(self, keys: Keys | Bearer | None) -> None:
         """Let only ``keys`` in from now on; None is everybody."""
         self._site.keys = keys

@@ -54,7 +54,7 @@ def test_three_hundred_reads_on_a_stalled_store_delay_no_stat(store: FaultServer
 
 
 @pytest.mark.parametrize("effect", [Status(503), Status(500), Reset(100_000), Truncate(70_000), Status(403)])
-def test_a_read_outlives_faults_of_the_store(store: FaultServer, url: str, tmp_path: Path, effect: Status) -> None:
+def test_r4_a_read_outlives_faults_of_the_store(store: FaultServer, url: str, tmp_path: Path, effect: Status) -> None:
     content = Stamped("x", "v1", 20_000_000)
     store.put("models", "repository/m/1/x", content)
     with mounted(url, tmp_path) as mount:
@@ -62,7 +62,7 @@ def test_a_read_outlives_faults_of_the_store(store: FaultServer, url: str, tmp_p
         assert (mount.path / "m" / "1" / "x").read_bytes() == content.read(0, content.size)
 
 
-def test_a_replaced_object_is_never_mixed_and_opens_anew(store: FaultServer, url: str, tmp_path: Path) -> None:
+def test_r12_a_replaced_object_is_never_mixed_and_opens_anew(store: FaultServer, url: str, tmp_path: Path) -> None:
     old, new = Stamped("x", "v1", 30_000_000), Stamped("x", "v2", 30_000_000)
     store.put("models", "repository/m/1/x", old)
     with mounted(url, tmp_path, "--refresh", "1") as mount:

@@ -15,8 +15,10 @@ def test_r14_who_waits_for_a_refresh_finds_what_was_stored_before(store: FaultSe
         for version in (2, 3):
             store.put("models", f"repository/m/{version}/model.onnx", b"new")
             store.put("models", f"repository/n/{version}/model.onnx", b"new")
+            store.clear_log()
             done = mount.command("refresh", str(mount.path), "m", "--wait", "--json")
             assert done.returncode == 0, done.stderr
+            assert [request.query["prefix"] for request in store.requests()] == ["repository/m/"]
             assert json.loads(done.stdout) == {
                 "mountpoint": str(mount.path),
                 "listed": True,
@@ -26,9 +28,15 @@ def test_r14_who_waits_for_a_refresh_finds_what_was_stored_before(store: FaultSe
             }
             assert (mount.path / "m" / str(version) / "model.onnx").read_bytes() == b"new"
         done = mount.command("refresh", str(mount.path), "--wait")
+        assert done.stdout == f"{mount.path} is listed; paths that changed: 1\nn\n"
+        done = mount.command("refresh", str(mount.path), "--wait")
         assert done.stdout == f"{mount.path} is listed; paths that changed: none\n"
-        done = mount.command("refresh", str(mount.path))
-        assert (done.returncode, done.stdout) == (0, f"{mount.path} will be listed now\n")
+        for model in ((), ("m",)):
+            done = mount.command("refresh", str(mount.path), *model)
+            assert (done.returncode, done.stdout) == (0, f"{mount.path} will be listed now\n")
+        done = mount.command("refresh", str(mount.path), "m/1")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "'m/1' is no name that a model can have" in done.stderr
 
 
 def test_r14_a_sealed_version_is_there_after_a_refresh_and_another_is_told_to_wait(

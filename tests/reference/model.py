@@ -32,8 +32,33 @@ def is_hidden(name: str) -> bool:
     return name[:1] == "." or name == "__pycache__" or name[-9:] == "_$folder$"
 
 
+def is_misread(path: str, paths: Mapping[str, str | None]) -> bool:
+    """Tell whether a path lies in a folder of a model that Triton would take for a version though it is none."""
+    names = path.split("/")
+    if len(names) < 2 or paths.get(f"{names[0]}/{names[1]}", "") is not FOLDER:
+        return False
+    digits = names[1].strip().lstrip("+-")[:1]
+    is_number = digits.isascii() and digits.isdigit()
+    is_canonical = names[1].isascii() and names[1].isdigit() and str(int(names[1])) == names[1] and len(names[1]) <= 18
+    if not is_number or is_canonical:
+        return False
+    model = names[0]
+    versions = [name for name in names_in(paths, model) if name.isascii() and name.isdigit() and name[0] != "0"]
+    loaded = ("model.onnx", "model.plan", "model.savedmodel", "model.xml", "model.py")
+    return (
+        paths.get(f"{model}/config.pbtxt") is not FOLDER
+        or paths.get(f"{model}/configs", "") is FOLDER
+        or any(f"{model}/{version}/{name}" in paths for version in versions if len(version) <= 18 for name in loaded)
+    )
+
+
 def paths_of(keys: Iterable[str], *, show_hidden: bool = False) -> dict[str, str | None]:
     """Return what stands at each path: the key of a file, or FOLDER. The root is the folder ""."""
+    paths = _all_paths_of(keys, show_hidden=show_hidden)
+    return {path: key for path, key in paths.items() if show_hidden or not is_misread(path, paths)}
+
+
+def _all_paths_of(keys: Iterable[str], *, show_hidden: bool) -> dict[str, str | None]:
     folders = {""}
     files: dict[str, str] = {}
     for key in keys:
@@ -91,6 +116,13 @@ class Model:
         for key, info in found.items():
             self.shown[key] = info
             self.missed_once.discard(key)
+
+    def listed_alone(self, folder: str, listing: Iterable[ObjectInfo]) -> None:
+        """Note that one folder was listed: what it holds is shown, and nothing goes."""
+        for info in listing:
+            assert info.key.startswith(folder)
+            self.shown[info.key] = info
+            self.missed_once.discard(info.key)
 
     def paths(self) -> dict[str, str | None]:
         """Return what stands at each path of the mount."""

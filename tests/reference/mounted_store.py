@@ -20,6 +20,7 @@ from reference.world import KEYS, SIZES, Fetch, Held, ListedStore, Listing, Read
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.connections import Ticket
 from modelfs.errors import ModelfsError, StoreRefusedError
+from modelfs.tree import Tree
 
 B = BLOCK_BYTES
 ROOT = pyfuse3.ROOT_INODE
@@ -40,6 +41,7 @@ class MountedStore(RuleBasedStateMachine):
         """Begin with a store of some of the first keys, and a mount of it."""
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr("modelfs.operations.pyfuse3.readdir_reply", reply_to_page)
+        self.patch.setattr("modelfs.withdrawn.ANSWERED_S", 0.0)  # the model knows no time
         self.model = Model()
         self.store = ListedStore()
         self.fetches: list[Fetch] = []
@@ -118,6 +120,18 @@ class MountedStore(RuleBasedStateMachine):
         steps["refresh"] += 1
         self._refresh()
 
+    @rule(pick=st.integers(0, 99))
+    def refresh_model(self, pick: int) -> None:
+        """List one folder of the root alone, and show it."""
+        steps["refresh model"] += 1
+        names = sorted({key.partition("/")[0] for key in [*self.model.stored, *self.model.shown] if "/" in key} - {""})
+        if names:
+            name = names[pick % len(names)]
+            before = self.parts.view.tree
+            self.portal.call(self.parts.view.refresh_model, name)
+            self.model.listed_alone(f"{name}/", self.store.told)
+            self._check_shown(before)
+
     @rule(fail_at=st.integers(1, 4), pick=st.integers(0, 99), key=st.sampled_from(KEYS))
     def refresh_badly(self, fail_at: int, pick: int, key: str) -> None:
         """List while the store changes between two pages, or fails on one."""
@@ -157,6 +171,9 @@ class MountedStore(RuleBasedStateMachine):
             assert self.parts.view.tree is before
             raise
         self.model.listed(self.store.told)
+        self._check_shown(before)
+
+    def _check_shown(self, before: Tree) -> None:
         after = self.parts.view.tree
         expected = self.model.paths()
         assert {path: key and key[0] for path, key in content(after).items()} == expected

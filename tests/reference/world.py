@@ -22,6 +22,7 @@ KEYS = [
     *(".git/x", "m/.h", "m/__pycache__/c", "n_$folder$", "h/1/_$folder$"),  # hidden
     *("", "/", "m//x", "m/./x", "m/../top", "/top", "k" * 256, "nul\0", "\udc80"),  # impossible
     *("m/1/a\nb", "m/1/é +=%", "k" * 255),  # odd but possible
+    *("m/3.bak/x", "n/01/x", "n/1/model.py"),  # versions that are none
 ]
 NAMES = [*("m", "n", "1", "2", "x", "z", "top", "config.pbtxt", "a\nb"), *(".git", "m_$folder$", "..", "", "\udc80")]
 SIZES = [0, 1, 4096, B - 1, B, B + 1, 3 * B + 7]
@@ -88,10 +89,10 @@ class ListedStore(MemoryStore):
         super().__init__(page_size=3)
         self.told: list[ObjectInfo] = []
 
-    def list_page(self, token: str | None) -> Page:
+    def list_page(self, token: str | None, folder: str = "") -> Page:
         """Answer as a MemoryStore, and remember it."""
         if token is None:
             self.told = []
-        page = super().list_page(token)
+        page = super().list_page(token, folder)
         self.told += page.objects
         return page

@@ -27,8 +27,9 @@ class MemoryStore:
     """Objects in a dictionary, behind the Store protocol. Thread-safe.
 
     ``reads`` logs (key, offset, length) of each read that was asked for, also of those that failed. ``listings``
-    counts the listings begun, not their pages. ``fail`` is called before each request with ("list", None) for every
-    page and ("read", info) for every read; it may raise or block.
+    counts the listings begun, not their pages; ``folders`` says of what. ``fail`` is called before each request with
+    ("list", None) for every page and ("read", info) for every read; it may raise or block. With ``keeps_versions`` what
+    was replaced or deleted since can still be read, as from a bucket that keeps versions.
     """
 
     def __init__(self, *, page_size: int = 1000) -> None:
@@ -36,8 +37,11 @@ class MemoryStore:
         self.page_size = page_size
         self.reads: list[tuple[str, int, int]] = []
         self.listings = 0
+        self.folders: list[str] = []
         self.fail: Callable[[str, ObjectInfo | None], None] | None = None
+        self.keeps_versions = False
         self._objects: dict[str, _Object] = {}
+        self._old: dict[tuple[str, str], _Object] = {}
         self._puts = 0
         self._lock = threading.Lock()
 
@@ -49,23 +53,26 @@ class MemoryStore:
                 mtime_ns = FIRST_MTIME_NS + self._puts * 1_000_000_000
             self._puts += 1
             info = ObjectInfo(key, len(data), version, mtime_ns)
+            self._keep(key)
             self._objects[key] = _Object(info, bytes(data))
         return info
 
     def delete(self, key: str) -> None:
         """Remove ``key``, which must be there."""
         with self._lock:
+            self._keep(key)
             del self._objects[key]
 
-    def list_page(self, token: str | None) -> Page:
-        """Return the next ``page_size`` objects behind the key ``token``, sorted by key."""
+    def list_page(self, token: str | None, folder: str = "") -> Page:
+        """Return the next ``page_size`` objects of ``folder`` behind the key ``token``, sorted by key."""
         if token is None:
             with self._lock:
                 self.listings += 1
+                self.folders.append(folder)
         after = token or ""
         self._ask("list", None)
         with self._lock:
-            keys = sorted(key for key in self._objects if key > after)
+            keys = sorted(key for key in self._objects if key > after and key.startswith(folder))
             page = [self._objects[key].info for key in keys[: self.page_size]]
         return Page(page, page[-1].key if len(keys) > self.page_size else None)
 
@@ -75,10 +82,15 @@ class MemoryStore:
             self.reads.append((info.key, offset, length))
         self._ask("read", info)
         with self._lock:
-            found = self._objects.get(info.key)
+            found = self._old.get((info.key, info.version), self._objects.get(info.key))
         if found is None or found.info.version != info.version:
             raise VersionGoneError(f"{info.key!r}: the version read here was replaced or deleted; open it again")
         return memoryview(found.data)[offset : offset + length]
+
+    def _keep(self, key: str) -> None:
+        if self.keeps_versions and key in self._objects:
+            found = self._objects[key]
+            self._old[key, found.info.version] = found
 
     def _ask(self, kind: str, info: ObjectInfo | None) -> None:
         if self.fail is not None:

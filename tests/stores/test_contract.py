@@ -9,7 +9,8 @@ from stores.venues import Place, Venue
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ObjectNotFoundError, VersionGoneError
-from modelfs.store import Store
+from modelfs.spans import Cut, order
+from modelfs.store import Levelled, Splittable, Store
 
 ODD_NAMES = [
     "a b",
@@ -36,21 +37,21 @@ ODD_NAMES = [
 ]
 
 
-def listed(store: Store) -> dict[str, ObjectInfo]:
-    """List everything, and see that no key comes twice."""
+def listed(store: Store, folder: str = "") -> dict[str, ObjectInfo]:
+    """List everything, or a folder, and see that no key comes twice."""
     found: dict[str, ObjectInfo] = {}
-    for page in pages(store):
+    for page in pages(store, folder):
         for info in page:
             assert info.key not in found
             found[info.key] = info
     return found
 
 
-def pages(store: Store) -> Iterator[list[ObjectInfo]]:
+def pages(store: Store, folder: str = "") -> Iterator[list[ObjectInfo]]:
     """Yield the pages of a listing, a hundred at most."""
     token: str | None = None
     for _ in range(100):
-        page = store.list_page(token)
+        page = store.list_page(token, folder)
         yield page.objects
         token = page.next_token
         if token is None:
@@ -73,6 +74,57 @@ def test_listing_tells_key_size_version_and_time(venue: Venue) -> None:
         assert 10**18 < info.mtime_ns < 10**19  # nanoseconds, of this century
 
 
+def span_keys(store: Splittable, begin: Cut | None, end: Cut | None) -> list[str]:
+    """Return the keys of a span, in the order in which they are told."""
+    found: list[str] = []
+    token: str | None = None
+    for _ in range(100):
+        page = store.list_span_page(token, begin, end)
+        found += [info.key for info in page.objects]
+        token = page.next_token
+        if token is None:
+            return found
+    pytest.fail("the span does not end")
+
+
+def test_spans_are_the_listing_in_order_and_no_key_is_in_two(venue: Venue) -> None:
+    store = venue.store
+    if not isinstance(store, Splittable):
+        pytest.skip("this store begins no listing in its middle")
+    for name in ODD_NAMES:
+        if "\\" not in name:
+            venue.put(f"m/{name}", b"x")
+    keys = sorted(listed(store), key=order)
+    for chosen in ((), (0,), (len(keys) - 2,), (3, 4, 9), range(len(keys) - 1)):
+        cuts = [Cut(keys[index], keys[index + 1]) for index in chosen]
+        spans = list(zip([None, *cuts], [*cuts, None], strict=True))
+        assert [key for begin, end in spans for key in span_keys(store, begin, end)] == keys
+    cut = Cut("m/a b", "m/a%20b")
+    for name in ("a!", "a b!", "a%20a", "a%20b+"):  # each somewhere around the cut
+        venue.put(f"m/{name}", b"x")
+    parts = [span_keys(store, None, cut), span_keys(store, cut, None)]
+    assert [key for part in parts for key in part] == sorted(listed(store), key=order)
+
+
+def test_a_level_is_the_objects_in_a_folder_and_the_folders_in_it(venue: Venue) -> None:
+    store = venue.store
+    if not isinstance(store, Levelled):
+        pytest.skip("this store lists no level")
+    for key in ("top", "m/config.pbtxt", "m/1/a", "m/1/b/c", "m/2/a", "n n+%/1/a", "m-2/1/a"):
+        venue.put(key, b"x")
+    for folder, objects, folders in (
+        ("", {"top"}, {"m/", "n n+%/", "m-2/"}),
+        ("m/", {"m/config.pbtxt"}, {"m/1/", "m/2/"}),
+        ("m/1/", {"m/1/a"}, {"m/1/b/"}),
+        ("n n+%/", set(), {"n n+%/1/"}),
+        ("absent/", set(), set()),
+    ):
+        page = store.list_level_page(None, folder)
+        assert page.next_token is None
+        assert {info.key for info in page.objects} == objects
+        assert sorted(page.folders) == sorted(folders)
+
+
 def test_listing_of_more_than_a_page_is_complete(listed_venue: Venue) -> None:
     keys = {f"m{number % 7}/1/part-{number:04d}" for number in range(1, 2102)}
     for key in keys:
@@ -89,6 +141,42 @@ def test_page_can_be_asked_for_again(listed_venue: Venue) -> None:
     assert listed_venue.store.list_page(first.next_token) == second
     assert second.next_token is None
     assert len(first.objects) + len(second.objects) == 1600
+
+
+def test_folder_is_listed_without_its_neighbours_of_the_same_letters(venue: Venue) -> None:
+    for key in ("m/1/model.onnx", "m/config.pbtxt", "m-2/x", "mm/x", "M/x", "n/m/x", "m.txt"):
+        venue.put(key, key.encode())
+    everything = listed(venue.store)
+    found = listed(venue.store, "m/")
+    assert found == {key: everything[key] for key in ("m/1/model.onnx", "m/config.pbtxt")}
+    assert bytes(venue.store.read(found["m/config.pbtxt"], 0, 14)) == b"m/config.pbtxt"
+    assert listed(venue.store, "m/1/").keys() == {"m/1/model.onnx"}
+
+
+def test_folder_that_is_not_there_is_an_empty_listing(venue: Venue) -> None:
+    venue.put("file", b"x")
+    venue.put("m/x", b"x")
+    for folder in ("absent/", "file/", "m/x/", "m/absent/"):
+        assert listed(venue.store, folder) == {}
+
+
+def test_empty_folder_in_a_folder_is_listed_by_its_marker(venue: Venue) -> None:
+    venue.put("ensemble/1/", b"")
+    assert listed(venue.store, "ensemble/").keys() == {"ensemble/1/"}
+
+
+@pytest.mark.parametrize("name", ["a b", "a+b=c@d", "a%20b", "a#b?c", "日本", "..."])
+def test_folder_of_an_odd_name_is_listed(venue: Venue, name: str) -> None:
+    venue.put(f"{name}/1/x", b"x")
+    venue.put("a/1/x", b"x")
+    assert listed(venue.store, f"{name}/").keys() == {f"{name}/1/x"}
+
+
+def test_folder_of_more_than_a_page_is_listed_page_by_page(listed_venue: Venue) -> None:
+    keys = {f"m/1/part-{number:04d}" for number in range(1200)} | {f"m/{number % 3}/b{number}" for number in range(30)}
+    for key in [*keys, "m2/x"]:
+        listed_venue.put(key, b"x")
+    assert listed(listed_venue.store, "m/").keys() == keys
 
 
 def test_folder_marker_keeps_its_slash(venue: Venue) -> None:

@@ -66,6 +66,13 @@ def test_key_is_taken_as_it_is_where_the_store_did_not_encode_it() -> None:
     assert found.key == "a+b%20c&d"
 
 
+def test_store_that_lists_beside_the_folder_is_refused() -> None:
+    more = "<IsTruncated>false</IsTruncated>"
+    assert parse_page(listing(entry("repo/m/x"), more=more), prefix="repo/", folder="m/").objects == [X]
+    with pytest.raises(SenselessError, match="outside the prefix"):
+        parse_page(listing(entry("repo/m-2/x"), more=more), prefix="repo/", folder="m/")
+
+
 def test_marker_of_the_repository_itself_is_left_out() -> None:
     assert parse_page(listing(entry("repo/"), entry()), prefix="repo/") == Page([X], None)
 

@@ -35,12 +35,12 @@ def write(path: Path, data: bytes = b"content") -> Path:
     return path
 
 
-def listed(root: Path) -> dict[str, ObjectInfo]:
+def listed(root: Path, folder: str = "") -> dict[str, ObjectInfo]:
     store = LocalStore(str(root))
     found: dict[str, ObjectInfo] = {}
     token: str | None = None
     for _ in range(1000):
-        page = store.list_page(token)
+        page = store.list_page(token, folder)
         found |= {info.key: info for info in page.objects}
         token = page.next_token
         if token is None:
@@ -92,6 +92,34 @@ def test_loop_by_way_of_another_folder_is_cut(root: Path, tmp_path: Path) -> Non
     (root / "m/out").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/back").symlink_to(root / "m")
     assert listed(root).keys() == {"m/x", "m/out/y"}
+
+
+def test_folder_lists_what_a_walk_from_the_root_finds_in_it(root: Path, tmp_path: Path) -> None:
+    write(root / "m/1/x")
+    write(tmp_path / "elsewhere/y")
+    (root / "m/out").symlink_to(tmp_path / "elsewhere")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(root / "m")
+    (root / "loop").symlink_to(".")
+    (root / "m/1/loop").symlink_to("..")
+    (root / "nowhere").symlink_to("nowhere")
+    (root / "empty").mkdir()
+    everything = listed(root)
+    assert {"m/1/x", "m/out/y", "linked/y", "linked/back/1/x", "empty/"} <= everything.keys()
+    for folder in (
+        "m/",
+        "m/1/",
+        "m/out/",
+        "linked/",
+        "linked/back/",
+        "loop/",
+        "loop/m/",
+        "m/1/loop/",
+        "nowhere/",
+        "empty/",
+    ):
+        expected = {key: info for key, info in everything.items() if key.startswith(folder)}
+        assert listed(root, folder) == expected, folder
 
 
 def test_same_folder_linked_twice_is_shown_twice(root: Path, tmp_path: Path) -> None:

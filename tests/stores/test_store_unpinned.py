@@ -25,7 +25,7 @@ from modelfs.errors import (
     VersionGoneError,
 )
 from modelfs.location import parse
-from modelfs.store import Store
+from modelfs.store import Page, Store
 
 PAGES = 200  # a bound for what must end
 
@@ -413,6 +413,6 @@ def test_folder_that_vanishes_during_the_listing_is_left_out_but_never_the_root(
     store = open_unpinned("odd://repo")
     token = store.list_page(None).next_token
     odd.rm("/repo/m", recursive=True)
-    assert store.list_page(token) == ([], None)
+    assert store.list_page(token) == Page([], None)
     with pytest.raises(ObjectNotFoundError):
         store.list_page(None)
