@@ -380,6 +380,15 @@ class Config(BaseModel):
             " same name, whatever their keys. Without it, those with the same keys or role.",
         ),
     ] = None
+    offline: Annotated[
+        bool,
+        Option("offline", "", "true or false", "false", parse_switch),
+        Field(
+            description="Whether to ask the store nothing: the tree is the one that was shown here last, and what is"
+            " not on the disk cannot be read. Without it that tree is shown when the store is away at the start, until"
+            " it is back.",
+        ),
+    ] = False
     state_dir: Annotated[
         str | None,
         Option(

@@ -39,11 +39,13 @@ from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.disk import DiskTier
 from modelfs.disk_opening import close_tier, open_tier
-from modelfs.errors import ModelfsError, UsageError
+from modelfs.errors import ModelfsError, StoreUnavailableError, UsageError
 from modelfs.journal import Journal
+from modelfs.journal import Shown as Inheritance
 from modelfs.listings import Listings
 from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
+from modelfs.offline import OfflineStore
 from modelfs.opening import open_at_once, open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
@@ -51,7 +53,7 @@ from modelfs.reading import Reading
 from modelfs.remembered import Memory
 from modelfs.sharing import Sharing
 from modelfs.store import Levelled, RetryPolicy, Shareable, Store
-from modelfs.tree import Difference, File
+from modelfs.tree import EMPTY, Difference, File
 from modelfs.trial import try_living
 from modelfs.view import View
 from modelfs.xattrs import Xattrs
@@ -71,6 +73,11 @@ PENDING_TOLD = 100  # folders, in one answer
 CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
 UNMOUNTING_S = 5.0
+
+NOT_REMEMBERED = (
+    "there is nothing that --offline could show: with these keys, nothing was mounted here before that had a cache on a"
+    " disk. Mount it without --offline."
+)
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -94,6 +101,7 @@ class Worker:
         descriptors = plan.get("journal_fds")
         self._journal = Journal(descriptors) if descriptors else None
         self._takes_over = self._journal is not None and bool(plan.get("takes_over"))
+        self._memory: Memory
         self._view: View
         self._operations: Operations
         self._reading: Reading
@@ -106,7 +114,6 @@ class Worker:
             self._location = location.parse(self._plan["url"])
             if not await self._take_over():
                 await self._list_first()
-                await self._open_disk()
             await self._tell(event="listed", objects=self._view.tree.files)
         except ModelfsError as error:
             await self._tell(event="failed", message=str(error), exit_status=2)
@@ -171,12 +178,40 @@ class Worker:
             await self._tell_page(objects)
             began_s = trio.current_time()
 
-        await self._view.refresh(time_page)
+        if self._config.offline:
+            await self._show_remembered(UsageError(NOT_REMEMBERED))
+            return
+        try:
+            await self._view.refresh(time_page)
+        except StoreUnavailableError as error:
+            await self._show_remembered(error)
+            return
+        await self._open_disk()
+        if self._disk is not None:
+            await trio.to_thread.run_sync(self._disk.note_let_in, self._plan["mountpoint"])
         await self._wait_for_the_young()
+
+    async def _show_remembered(self, why: ModelfsError) -> None:
+        """Show what was shown last here, for what of it is on the disk. Raises ``why`` where that cannot be.
+
+        Only to those whom the store let in last: what others were shown is not for us.
+        """
+        await self._open_disk()
+        disk, shown = self._disk, EMPTY
+        if disk is not None and await trio.to_thread.run_sync(disk.was_let_in, self._plan["mountpoint"]):
+            shown = await trio.to_thread.run_sync(self._memory.recall)
+        if shown is EMPTY:
+            raise why
+        because = "the mount is --offline" if self._config.offline else str(why)
+        log.warning(
+            "what was shown here last is shown, and read from the disk files=%d because=%r", shown.files, because
+        )
+        self._view.take_over(Inheritance(shown, self._memory.kept_at_s(), []))
 
     def _make_view(self, *, most_objects: int | None) -> None:
         config = self._config
-        memory = Memory(
+        store = self._asked()
+        self._memory = memory = Memory(
             self._plan["state_dir"],
             repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
             mountpoint=self._plan["mountpoint"],
@@ -184,13 +219,13 @@ class Worker:
         policy = RetryPolicy(deadline_s=config.mount_timeout_s)
         limiter = trio.CapacityLimiter(2)
         sharing = None
-        if config.share_listings and isinstance(self._store, Shareable):
-            identify = partial(_identity, self._store, str(config.refresh_s))
+        if config.share_listings and isinstance(store, Shareable):
+            identify = partial(_identity, store, str(config.refresh_s))
             sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
-        if config.list_mode == "on-open" and not isinstance(self._store, Levelled):
+        if config.list_mode == "on-open" and not config.offline and not isinstance(store, Levelled):
             raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
         self._listings = Listings(
-            self._store,
+            store,
             policy=policy,
             limiter=limiter,
             period_s=config.refresh_s,
@@ -199,7 +234,7 @@ class Worker:
             most_objects=most_objects,
         )
         self._view = View(
-            self._store,
+            store,
             policy=policy,
             limiter=limiter,
             show_hidden=config.show_hidden,
@@ -208,6 +243,10 @@ class Worker:
             listings=self._listings,
             journal=self._journal,
         )
+
+    def _asked(self) -> Store:
+        """Return what is asked for listings and bytes: the store, or nobody."""
+        return OfflineStore() if self._config.offline else self._store
 
     async def _wait_for_the_young(self) -> None:
         """List again when what was stored just now has settled: a Triton that reads once must see it."""
@@ -230,7 +269,7 @@ class Worker:
     def _assemble(self, nursery: trio.Nursery) -> None:
         config = self._config
         self._reading = Reading(
-            self._store,
+            self._asked(),
             self._view,
             buffers=self._buffers,
             nursery=nursery,
@@ -295,9 +334,11 @@ class Worker:
         nursery.start_soon(collector.keep_sweeping)
         if self._operations.inherited is not None:
             nursery.start_soon(self._operations.inherited.keep_lean)
-        nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._tell_changes)
+        if not self._config.offline:
+            nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._tell_changes)
         await self._tell(event="serving")
-        nursery.start_soon(self._give_up_gone)
+        if not self._config.offline:
+            nursery.start_soon(self._give_up_gone)
         nursery.start_soon(self._obey, ended, device)
         nursery.start_soon(_watch_connection, self._init_fd, ended)
         await ended.wait()
@@ -354,6 +395,7 @@ class Worker:
         reason = health.error or failing.reason
         return {
             "healthy": not reason,
+            "offline": self._config.offline,
             "reason": reason,
             "refresh_s": self._config.refresh_s,
             "failing_since_s": health.failing_since,

@@ -59,7 +59,7 @@ ROWS = (
     ("direct_client", "obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
     ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
-    ("engines", "late_store"),
+    ("engines", "late_store", "offline"),
     ("opening", "trial"),
     # what is read, and what is shown
     ("connections", "memory_limit", "remembered", "journal", "texts", "sharing", "collector"),

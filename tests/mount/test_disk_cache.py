@@ -236,3 +236,55 @@ def test_a_store_that_refuses_at_the_start_leaves_nothing_to_see(bench: Bench) -
     done = mount.command("mount", bench.url, str(path))
     assert done.returncode == 2
     assert not os.path.ismount(path)
+
+
+def test_a_store_that_is_away_at_the_start_is_served_from_the_disk_and_found_again_when_it_is_back(
+    bench: Bench,
+) -> None:
+    bench.fill()
+    bench.store.down()
+    with bench.mounted("--mount-timeout", "1", "--refresh", "1") as mount:
+        assert bench.is_right(mount)
+        wait_until(lambda: mount.status()["state"] == "unhealthy")
+        bench.store.up()
+        wait_until(lambda: mount.status()["state"] == "healthy")
+
+
+def test_offline_asks_the_store_nothing(bench: Bench) -> None:
+    bench.fill()
+    write_stamped(bench.folder / "other", "m/1/other", "v1", MIB)
+    bench.store.put("models", "repository/m/1/other", bench.folder / "other")
+    with bench.mounted("--refresh", "1"):
+        pass  # it is known by name, and not on the disk
+    bench.store.clear_log()
+    with bench.mounted("--offline") as mount:
+        assert bench.is_right(mount)
+        assert mount.status()["state"] == "healthy"
+        with pytest.raises(OSError, match="Input/output error"):
+            (mount.path / "m/1/other").read_bytes()
+    assert not bench.store.requests()
+
+
+def test_offline_without_a_memory_is_refused(bench: Bench) -> None:
+    path = bench.folder / "models"
+    path.mkdir()
+    done = Mount(path, environment(bench.folder / "run", **bench.options())).command(
+        "mount", "--offline", bench.url, str(path)
+    )
+    assert done.returncode == 2
+    assert "nothing that --offline could show" in done.stderr
+
+
+def test_who_has_other_keys_sees_nothing_of_a_store_that_is_away(tmp_path: Path) -> None:
+    with FaultServer() as store:
+        store.create_bucket("models")
+        bench = Bench(store, f"s3://127.0.0.1:{store.port}/models/repository", tmp_path)
+        bench.fill()
+        store.down()
+        path = bench.folder / "one" / "models"
+        other = bench.options(AWS_ACCESS_KEY_ID="other", AWS_SECRET_ACCESS_KEY="other")
+        for option in ("--offline", "--mount-timeout=1"):
+            mount = Mount(path, environment(bench.folder / "one" / "run", **other))
+            assert mount.command("mount", option, bench.url, str(path)).returncode == 2
+            assert not os.path.ismount(path)
+        store.up()
