@@ -20,7 +20,10 @@ WALK_S = 5.0
 WALK_S_FOR_EACH = 0.01
 """How long a poll lasts at most, for the whole root and for each name in it: twice what 1,000 models may take (R26)."""
 
-KEPT_S = 60.0
+LONG_PAUSE_S = 2.0
+"""A poll on a busy machine does not rest as long. What comes after that is no part of it, and is told of names that
+have gone in between."""
+
 KEPT = 1000
 
 
@@ -30,6 +33,7 @@ class _Visit:
     until_s: float
     asked_s: float
     has_paused: bool = False
+    is_over: bool = False
 
 
 class Visits:
@@ -55,6 +59,7 @@ class Visits:
         visit = self._visits.get(thread)
         if visit is not None:
             visit.has_paused = visit.has_paused or now_s - visit.asked_s > PAUSE_S
+            visit.is_over = visit.is_over or now_s - visit.asked_s > LONG_PAUSE_S or now_s > visit.until_s
             visit.asked_s = now_s
 
     def is_polling(self, thread: int, now_s: float) -> bool:
@@ -73,6 +78,9 @@ class Visits:
         return not had_paused
 
     def has_read_before(self, thread: int, when_s: float) -> bool:
-        """Tell whether ``thread`` last read the root in the minute before ``when_s``: it knows what was there."""
+        """Tell whether ``thread`` read the root before ``when_s`` and is still at what it read there.
+
+        Its request of now was noted before.
+        """
         visit = self._visits.get(thread)
-        return visit is not None and when_s - KEPT_S <= visit.read_s < when_s
+        return visit is not None and visit.read_s < when_s and not visit.is_over
