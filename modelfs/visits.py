@@ -12,6 +12,8 @@ had to wait for a core costs one listing and no more: two listings in 60 polls w
 
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 PAUSE_S = 0.08
 """A poll asks something all the time: a model of ten files takes some milliseconds. A load after an upload comes 0.1 s
 later at the earliest."""
@@ -20,7 +22,10 @@ WALK_S = 5.0
 WALK_S_FOR_EACH = 0.01
 """How long a poll lasts at most, for the whole root and for each name in it: twice what 1,000 models may take (R26)."""
 
-KEPT_S = 60.0
+LONG_PAUSE_S = 2.0
+"""A poll on a busy machine does not rest as long. What comes after that is no part of it, and is told of names that
+have gone in between."""
+
 KEPT = 1000
 
 
@@ -30,31 +35,32 @@ class _Visit:
     until_s: float
     asked_s: float
     has_paused: bool = False
+    is_over: bool = False
 
 
 class Visits:
     """The threads that have read the root lately."""
 
     def __init__(self) -> None:
-        self._visits: dict[int, _Visit] = {}  # by thread, the last reader behind
+        self._visits: LRUCache[int, _Visit] = LRUCache(KEPT)  # by thread
+        self._last: _Visit | None = None  # of who began to read last
 
     def note_reading(self, thread: int, now_s: float, *, names: int) -> None:
         """Take note that ``thread`` begins to read the root, which holds so many ``names``."""
-        self._visits.pop(thread, None)
-        self._visits[thread] = _Visit(now_s, now_s + WALK_S + WALK_S_FOR_EACH * names, now_s)
-        while len(self._visits) > KEPT:
-            del self._visits[next(iter(self._visits))]
+        visit = _Visit(now_s, now_s + WALK_S + WALK_S_FOR_EACH * names, now_s)
+        self._last = self._visits[thread] = visit
 
     def note_more(self, now_s: float) -> None:
         """Take note that the root is being read on: by its last reader, as far as the kernel says."""
-        if self._visits:
-            self._visits[next(reversed(self._visits))].asked_s = now_s
+        if self._last is not None:
+            self._last.asked_s = now_s
 
     def note_request(self, thread: int, now_s: float) -> None:
         """Take note that ``thread`` asks for something else than a name in the root."""
         visit = self._visits.get(thread)
         if visit is not None:
             visit.has_paused = visit.has_paused or now_s - visit.asked_s > PAUSE_S
+            visit.is_over = visit.is_over or now_s - visit.asked_s > LONG_PAUSE_S or now_s > visit.until_s
             visit.asked_s = now_s
 
     def is_polling(self, thread: int, now_s: float) -> bool:
@@ -73,6 +79,9 @@ class Visits:
         return not had_paused
 
     def has_read_before(self, thread: int, when_s: float) -> bool:
-        """Tell whether ``thread`` last read the root in the minute before ``when_s``: it knows what was there."""
+        """Tell whether ``thread`` read the root before ``when_s`` and is still at what it read there.
+
+        Its request of now was noted before.
+        """
         visit = self._visits.get(thread)
-        return visit is not None and when_s - KEPT_S <= visit.read_s < when_s
+        return visit is not None and visit.read_s < when_s and not visit.is_over

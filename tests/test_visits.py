@@ -64,7 +64,10 @@ def test_who_knows_a_name_that_has_gone_is_told_from_who_does_not() -> None:
     assert seen.has_read_before(POLLER, 11.0)
     assert not seen.has_read_before(OTHER, 11.0)
     assert not seen.has_read_before(POLLER, 10.0)
-    assert not seen.has_read_before(POLLER, 10.1 + visits.KEPT_S)
+    seen.note_request(POLLER, 10.0 + visits.LONG_PAUSE_S / 2)
+    assert seen.has_read_before(POLLER, 11.0)
+    seen.note_request(POLLER, 10.1 + 1.5 * visits.LONG_PAUSE_S)
+    assert not seen.has_read_before(POLLER, 11.0)  # a load, that comes after the poll
 
 
 def test_no_more_threads_are_remembered_than_is_good() -> None:

@@ -47,7 +47,7 @@ def test_r17_r19_r20_r21_of_a_hostile_bucket_all_that_can_be_shown_is_and_nothin
         for key in ("repository", "repository-2/outside", "outside", "repositor/y"):
             server.put("models", key, b"outside")
         url, environment = place(server, dialect)
-        with mounted(url, tmp_path, "--refresh", "3600", **environment) as mount:
+        with mounted(url, tmp_path, "--refresh", "3600", "--look", "0", **environment) as mount:
             found = dict(walk(mount.path))
             assert {*found, ""} == set(shown)
             files = {path: key for path, key in shown.items() if key is not FOLDER}

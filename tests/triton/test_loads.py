@@ -81,8 +81,10 @@ def test_r22_to_r25_a_load_costs_the_bytes_of_what_is_served_once_and_nothing_el
     server.load("old0")
     server.load("instances")
     assert len(server.infer("instances", ASKED)["OUT"]) == 2
-    assert {record.kind for record in store.requests()} == {"get"}
-    keys = {record.key.removeprefix(f"{PREFIX}/") for record in store.requests()}
+    looks = [record.query["prefix"] for record in store.requests(kind="list")]
+    assert set(looks) <= {f"{PREFIX}/old0/", f"{PREFIX}/instances/"}  # R14: what is loaded is looked for first
+    assert {record.kind for record in store.requests()} <= {"get", "list"}
+    keys = {record.key.removeprefix(f"{PREFIX}/") for record in store.requests(kind="get")}
     served = {f"{folder}/{name}" for folder in ("old0/2", "instances/1") for name in ("model.py", "weights")}
     assert keys == served | {"old0/config.pbtxt", "instances/config.pbtxt"}
     assert [fetched(store, key) for key in ("old0/2/weights", "instances/1/weights")] == [SIZE, SIZE]
