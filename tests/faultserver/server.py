@@ -131,10 +131,10 @@ class FaultServer:
         return self._uploads.begin(bucket, key, begun_ns=begun_ns)
 
     def end_upload(self, bucket: str, key: str, upload: str, body: bytes | None) -> None:
-        """Complete an upload in parts with ``body``, dated now, or abort it with None."""
-        self._uploads.finish(upload)
+        """Complete an upload in parts with ``body``, dated from its begin as S3 does, or abort it with None."""
+        ended = self._uploads.finish(upload)
         if body is not None:
-            self._objects.put(bucket, key, body, mtime_ns=None, etag=None)
+            self._objects.put(bucket, key, body, mtime_ns=ended.begun_ns, etag=None)
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return what a client would be served now, or None."""

@@ -57,12 +57,12 @@ class Uploads:
         with self._lock:
             self._open(upload).parts[name] = data
 
-    def finish(self, upload: str) -> dict[str, bytes]:
-        """Return the parts, and forget the upload."""
+    def finish(self, upload: str) -> Upload:
+        """Return an upload, and forget it."""
         with self._lock:
-            parts = self._open(upload).parts
+            ended = self._open(upload)
             del self._uploads[upload]
-        return parts
+        return ended
 
     def _open(self, upload: str) -> Upload:
         if upload not in self._uploads:

@@ -43,7 +43,8 @@ def _multipart(objects: Objects, uploads: Uploads, request: Request) -> tuple[An
     if "uploads" in request.query:
         begun = f"{names}<UploadId>{uploads.begin(request.bucket, request.key)}</UploadId>"
         return xml(_result("InitiateMultipartUploadResult", begun)), None
-    made = objects.put(request.bucket, request.key, joined(uploads.finish(upload)), mtime_ns=None, etag=None)
+    ended = uploads.finish(upload)
+    made = objects.put(request.bucket, request.key, joined(ended.parts), mtime_ns=ended.begun_ns, etag=None)
     return xml(_result("CompleteMultipartUploadResult", f"{names}<ETag>{escaped(made.etag)}</ETag>")), made
 
 
@@ -55,7 +56,7 @@ def _blocks(objects: Objects, uploads: Uploads, request: Request) -> tuple[Answe
         uploads.add(upload, request.query.get("blockid", ""), request.body)
         return Answer(201), None
     names = [each.text or "" for each in _document(request).iter() if each.tag in {"Latest", "Uncommitted"}]
-    parts = uploads.finish(upload) if upload is not None else {}
+    parts = uploads.finish(upload).parts if upload is not None else {}
     if any(name not in parts for name in names):
         raise ApiError(400, "InvalidBlockList", "The specified block list is invalid.")
     data = b"".join(parts[name] for name in names)
