@@ -79,7 +79,7 @@ class Lister:
         """Ask for one page of uploads; see ``Uploading``. They come among all blobs, as empty ones."""
         what = f"cannot list the uploads in {self._container.display}"
         prefix = f"{self._container.prefix}/" if self._container.prefix else ""
-        body = self._get(_query("uncommittedblobs", prefix + folder, token), what)
+        body = self._get(_query("metadata,uncommittedblobs", prefix + folder, token), what)
         try:
             return parse_uploads_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
@@ -131,8 +131,8 @@ def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
 def parse_uploads_page(body: bytes, *, prefix: str, folder: str = "") -> UploadPage:
     """Return the empty blobs that a List Blobs answer tells; those that have ended are objects as well.
 
-    A blob of which only blocks were uploaded is listed without content. It has a date, of its first block, or none.
-    Raises SenselessError for what is no such answer.
+    A blob of which only blocks were uploaded is listed without content. It has a date, of its first block, or none, or
+    one that means none. Raises SenselessError for what is no such answer.
     """
     root = xml_root(body)
     blobs = root.find("Blobs")
@@ -143,7 +143,8 @@ def parse_uploads_page(body: bytes, *, prefix: str, folder: str = "") -> UploadP
     for entry in blobs.iterfind("Blob"):
         if (entry.findtext("Properties/Content-Length") or "0") == "0" and not _is_folder(entry):
             told = entry.findtext("Properties/Creation-Time") or entry.findtext("Properties/Last-Modified")
-            found.append(Upload(relative(_name(entry.find("Name")), prefix, folder), _date_ns(told) if told else 0))
+            begun_ns = max(0, _date_ns(told)) if told else 0
+            found.append(Upload(relative(_name(entry.find("Name")), prefix, folder), begun_ns))
     return UploadPage(found, marker.text or None)
 
 

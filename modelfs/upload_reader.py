@@ -26,6 +26,7 @@ UNDATED_MOST = 10_000  # are remembered
 FAILURES_MOST = 3  # in a row; then it is not the weather
 
 _POLICY = RetryPolicy(deadline_s=DEADLINE_S)
+_WHAT = "list uploads that have not ended"
 
 
 class UploadReader:
@@ -38,13 +39,17 @@ class UploadReader:
         self._undated: dict[str, int] = {}  # when they were first seen
         self._limiter = trio.CapacityLimiter(MODELS_MOST)
 
-    async def read(self, models: Collection[str]) -> Uploads:
-        """Return what has not ended below ``models``, of which WHOLE is all."""
+    async def read(self, models: Collection[str], *, is_first: bool = False) -> Uploads:
+        """Return what has not ended below ``models``, of which WHOLE is all.
+
+        Before the first listing there is but one try: a store that is not there is for the listing to tell of.
+        """
         if self._store is None:
             return Uploads()
         asked = frozenset({WHOLE} if WHOLE in models or len(models) > MODELS_MOST else models)
         try:
-            found = await gather(sorted(asked), partial(self._folder, self._store)) if asked else {}
+            ask = partial(self._folder, self._store, retry_on=() if is_first else (StoreUnavailableError,))
+            found = await gather(sorted(asked), ask) if asked else {}
         except ModelfsError as error:
             self._failure = error
             return Uploads(asked=asked)
@@ -70,7 +75,7 @@ class UploadReader:
             self._undated.clear()
         return upload._replace(begun_ns=self._undated.setdefault(upload.key, time.time_ns()))
 
-    async def _folder(self, store: Uploading, model: str) -> list[Upload]:
+    async def _folder(self, store: Uploading, model: str, *, retry_on: tuple[type[ModelfsError], ...]) -> list[Upload]:
         folder = "" if model == WHOLE else f"{model}/"
         found: list[Upload] = []
         token: str | None = None
@@ -78,7 +83,7 @@ class UploadReader:
             for _ in range(PAGES_MOST):
                 request = partial(store.list_uploads_page, token, folder)
                 page = await in_thread_with_retries(
-                    request, what="list uploads that have not ended", policy=_POLICY, limiter=self._limiter
+                    request, what=_WHAT, policy=_POLICY, limiter=self._limiter, retry_on=retry_on
                 )
                 found += page.uploads
                 token = page.next_token

@@ -191,10 +191,13 @@ class View:
         """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing.
 
         A listing that ``is_early`` shows what is new, and withdraws nothing.
-        ``on_page`` is told the number of objects so far after each page.
+        ``on_page`` is told the number of objects so far after each page, and of 0 before the first one.
         """
         listing = None if is_early else self._listings.of_another()
-        uploads = await self._uploads.read(await self._due() if listing is None else ())
+        due = await self._due() if listing is None else []
+        uploads = await self._uploads.read(due, is_first=not self._taken)
+        if due and on_page is not None:
+            await on_page(0)
         if listing is None:
             listing = await self._listings.own(on_page, is_early=is_early)
             self._uploads.note_listed()

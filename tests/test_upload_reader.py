@@ -127,6 +127,13 @@ def test_the_weather_passes_and_what_lasts_is_a_refusal(error: ModelfsError) -> 
     in_virtual_time(body)
 
 
+async def test_before_the_first_listing_a_store_that_is_away_is_asked_but_once() -> None:
+    store = store_with(X)
+    failing(store, StoreUnavailableError("away"))
+    assert await UploadReader(store).read([WHOLE], is_first=True) == Uploads(asked=frozenset({WHOLE}))
+    assert store.uploads_asked == [""]
+
+
 async def test_an_upload_without_a_date_began_when_it_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = UploadReader(store_with(Upload("m/1/x", 0)))
     for now_ns in (1000, 2000):

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from faultserver import Fault, Status
-from stores.azure_venues import AzureFaultVenue
+from faultserver import Fault, FaultServer, Status
+from stores.azure_venues import AzureFaultVenue, AzuriteVenue
+from stores.azurite import Azurite
 from stores.test_contract import ODD_NAMES, listed
 from stores.venues import FaultVenue, MotoVenue, Place, Uploading, Venue
 
@@ -59,21 +60,44 @@ def test_an_upload_is_told_from_its_begin_to_its_end_and_is_an_object_then(venue
     assert listed(venue.store)["m/1/weights.bin"].size == len(b"weights")
 
 
-def test_an_upload_that_is_given_up_is_told_no_more(venue: Venue) -> None:
-    end = uploading(venue).begin_upload("m/1/weights.bin")
-    assert list(uploads_of(venue.store)) == ["m/1/weights.bin"]
-    end(None)
+def test_folders_and_empty_files_are_no_uploads(listed_venue: Venue) -> None:
+    uploading(listed_venue)
+    for key in ("m/1/", "m/2/empty", "n/"):
+        listed_venue.put(key, b"")
+    assert uploads_of(listed_venue.store) == {}
+
+
+@pytest.mark.parametrize("hierarchical", [False, True])
+def test_a_folder_of_azure_is_no_upload(hierarchical: bool) -> None:  # noqa: FBT001  parametrized
+    with FaultServer("azure, hierarchical" if hierarchical else "azure") as server:
+        venue = AzureFaultVenue(server)
+        venue.put("m/1/", b"")
+        assert isinstance(venue.store, protocols.Uploading)
+        assert venue.store.list_uploads_page(None).uploads == []
+
+
+def test_a_folder_that_tools_mark_on_azure_is_no_upload(azurite_server: Azurite) -> None:
+    venue = AzuriteVenue(azurite_server, "key")
+    azurite_server.put(venue.container, "repo/m/1", b"", {"hdi_isfolder": "true"})
+    assert list(listed(venue.store)) == ["m/1/"]
     assert uploads_of(venue.store) == {}
-    assert listed(venue.store) == {}
 
 
-def test_uploads_of_a_folder_are_those_below_it(venue: Venue) -> None:
-    place = uploading(venue)
+def test_an_upload_that_is_given_up_is_told_no_more(listed_venue: Venue) -> None:
+    end = uploading(listed_venue).begin_upload("m/1/weights.bin")
+    assert list(uploads_of(listed_venue.store)) == ["m/1/weights.bin"]
+    end(None)
+    assert uploads_of(listed_venue.store) == {}
+    assert listed(listed_venue.store) == {}
+
+
+def test_uploads_of_a_folder_are_those_below_it(listed_venue: Venue) -> None:
+    place = uploading(listed_venue)
     for key in ("m/1/a", "m/2/b", "m-2/1/x", "mm/1/x", "n"):
         place.begin_upload(key)
-    assert sorted(uploads_of(venue.store, "m/")) == ["m/1/a", "m/2/b"]
-    assert uploads_of(venue.store, "none/") == {}
-    assert sorted(uploads_of(venue.store)) == ["m-2/1/x", "m/1/a", "m/2/b", "mm/1/x", "n"]
+    assert sorted(uploads_of(listed_venue.store, "m/")) == ["m/1/a", "m/2/b"]
+    assert uploads_of(listed_venue.store, "none/") == {}
+    assert sorted(uploads_of(listed_venue.store)) == ["m-2/1/x", "m/1/a", "m/2/b", "mm/1/x", "n"]
 
 
 @pytest.mark.parametrize("name", ["fault_venue", "azure_venue"])
