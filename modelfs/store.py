@@ -20,6 +20,7 @@ import trio
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 from modelfs.spans import Cut
+from modelfs.uploads import Upload
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,25 @@ class Levelled(Protocol):
         """Return the page that ``token`` names of the objects in ``folder`` itself, and of the folders in it.
 
         As ``Store.list_page``; objects and folders together are at most 1,000, and each is told once.
+        """
+        ...
+
+
+class UploadPage(NamedTuple):
+    """One page of uploads, and the token that asks for the next one; None after the last page."""
+
+    uploads: list[Upload]
+    next_token: str | None
+
+
+@runtime_checkable
+class Uploading(Protocol):
+    """A Store that tells which uploads have begun and not ended."""
+
+    def list_uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Return the page that ``token`` names of the uploads of keys in ``folder``, which is as in ``list_page``.
+
+        One request. There may be some that have ended, as objects that ``list_page`` tells and that are as new.
         """
         ...
 

@@ -13,7 +13,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
 from modelfs.places import AzurePlace
-from modelfs.store import Facts, Omissions, Page, Place, Reader
+from modelfs.store import Facts, Omissions, Page, Place, Reader, UploadPage
 from modelfs.transport import Link
 
 
@@ -56,6 +56,10 @@ class AzureStore:
     def list_level_page(self, token: str | None, folder: str = "") -> Page:
         """Ask for one page of a folder; see ``Levelled``."""
         return self._omissions.readable(self._lister.page(token, folder, delimiter="/"), self._reader.unreadable)
+
+    def list_uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Ask for one page of blobs that may have blocks and no content yet; see ``Uploading``."""
+        return self._lister.uploads_page(token, folder)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""

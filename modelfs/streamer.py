@@ -126,6 +126,13 @@ class Streamer:
                 self.info, position // BLOCK_BYTES, advice.unit, self._landed, since_s=began_s
             )
 
+    async def check_readable(self) -> None:
+        """Ask the store for the first block that is not in memory. Raises a ModelfsError where it cannot be had."""
+        blocks = range(block_count(self.info.size, block_bytes=BLOCK_BYTES))
+        missing = next((index for index in blocks if self._cache.landed(self.info, index) is None), None)
+        if missing is not None:
+            await self._cache.read(self.info, missing, 1)
+
     def close(self) -> None:
         """Tell the cache that nobody has the file open."""
         self._is_open = False

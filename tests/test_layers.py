@@ -34,6 +34,7 @@ ROWS = (
     ("tree",),
     ("model_files", "withdrawn"),
     ("lint", "groups"),
+    ("uploads",),
     ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
@@ -62,7 +63,7 @@ ROWS = (
     ("engines", "late_store", "offline"),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "journal", "texts", "sharing", "collector"),
+    ("connections", "memory_limit", "remembered", "journal", "texts", "upload_reader", "sharing", "collector"),
     ("disk_format", "disk_locks", "disk_policy", "disk_tally", "disk_trouble", "disk_ways"),
     ("disk_chunks", "disk_index"),
     ("disk_home",),
