@@ -125,13 +125,16 @@ class DiskWriter:
 
     def _work(self) -> None:
         self._before()
-        while True:
-            blocks, is_last = self._next()
-            if blocks is not None:
-                self._take(blocks)
-            self._tell_index(is_last=is_last)
-            if is_last:
-                return
+        while not self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Do what comes next, and tell whether it was the last. A frame of its own, since it holds 8 MiB."""
+        blocks, is_last = self._next()
+        if blocks is not None:
+            self._take(blocks)
+        self._tell_index(is_last=is_last)
+        return is_last
 
     def _next(self) -> tuple[Blocks | None, bool]:
         """Wait for something to do, and return it; and whether nothing will be any more."""

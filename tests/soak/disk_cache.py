@@ -54,7 +54,8 @@ class Soak:
         assert done.returncode == 0, done.stderr
 
     def end(self) -> None:
-        assert self.mount.command("unmount", str(self.path)).returncode == 0
+        done = self.mount.command("unmount", str(self.path))
+        assert done.returncode == 0, done.stderr
 
     def compare(self, keys: tuple[str, ...] = KEYS) -> None:
         """See that every byte is right."""
@@ -191,6 +192,9 @@ def main() -> None:
                 kill_in_mid_fill(soak, dice, number)
                 if number % 10 == 9:
                     print(f"{number + 1} kills: every byte right, never above the quota", flush=True)
+            shutil.rmtree(
+                soak.cache, ignore_errors=True
+            )  # from here on there is one file in it, which is read as a whole
             for what, times in (("bit", bits), ("cut", cuts), ("swap", swaps)):
                 if times:
                     print(what, damage(soak, dice, what, times), flush=True)
