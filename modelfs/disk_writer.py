@@ -162,9 +162,7 @@ class DiskWriter:
     def _keep(self, blocks: Blocks) -> None:
         for piece in pieces(blocks.offset, len(blocks.data)):
             data = blocks.data[piece.at : piece.at + (piece.stop - piece.first) * BLOCK_BYTES]
-            if not self._trouble.is_on() and self._keep_piece(blocks.identity, piece, data):
-                self._tally.add(stored_bytes=len(data))
-            else:
+            if self._trouble.is_on() or not self._keep_piece(blocks.identity, piece, data):
                 self._tally.add(shed_bytes=len(data))
 
     def _keep_piece(self, identity: Identity, piece: Piece, data: memoryview) -> bool:
@@ -197,6 +195,7 @@ class DiskWriter:
                 self._ledger.strike_out([(identity.id, piece.chunk)])
                 raise
         self._written((identity.id, piece.chunk))
+        self._tally.add(stored_bytes=len(data))
         return True
 
     def _tell_index(self, *, is_last: bool) -> None:

@@ -288,3 +288,21 @@ def test_who_has_other_keys_sees_nothing_of_a_store_that_is_away(tmp_path: Path)
             assert mount.command("mount", option, bench.url, str(path)).returncode == 2
             assert not os.path.ismount(path)
         store.up()
+
+
+def test_what_is_warmed_is_read_from_the_disk_and_can_be_thrown_away_beside_the_mount(bench: Bench) -> None:
+    idle = Mount(bench.folder / "one" / "models", environment(bench.folder / "one" / "run", **bench.options()))
+    assert idle.command("warm", bench.url, "--check").returncode == 1
+    done = idle.command("warm", bench.url, "m", "--all-versions")
+    assert done.returncode == 0, done.stderr
+    assert idle.command("warm", bench.url, "n").returncode == 2
+    with bench.mounted() as mount:
+        assert mount.command("warm", str(mount.path), "--check").returncode == 0
+        bench.store.clear_log()
+        assert bench.is_right(mount)
+        assert bench.sent() == 0
+        assert mount.command("cache", "verify").returncode == 0
+        wait_until(lambda: mount.command("cache", "clear").returncode == 0)
+        assert not bench.chunks()
+        assert mount.command("warm", str(mount.path), "--check").returncode == 1
+        assert bench.is_right(mount)
