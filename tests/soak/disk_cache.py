@@ -66,8 +66,9 @@ class Soak:
         """SIGKILL the worker, or the whole tree, and take away what is left."""
         pids = self.mount.processes()
         workers = [pid for pid in pids if b"modelfs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        for pid in pids if whole_tree else workers:
-            os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # so that neither sees the other die
+            for pid in pids if whole_tree else workers:
+                os.kill(pid, number)
         if whole_tree:  # forced: a push of the killed may wait for a page that a READ without an answer holds
             while is_mounted(self.path):
                 ctypes.CDLL(None).umount2(str(self.path).encode(), _FORCE_AND_DETACH)
