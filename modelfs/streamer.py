@@ -201,7 +201,9 @@ class Streamer:
                 continue
             del self._left[start]
             extent = self._cache.landed(self.info, index)
-            if extent is not None and extent.offset <= start and self._cache.hold(extent):
+            if extent is None or extent.waiters or extent.offset > start:
+                continue  # it has left, or has come again and is being pushed
+            if self._cache.hold(extent):
                 self._shed(extent, start)
 
     def _was_given(self, index: int, stop: int) -> bool:
