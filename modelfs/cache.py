@@ -230,9 +230,11 @@ class BlockCache:
     def shed(self, extent: Extent, keep: list[int]) -> None:
         """Drop an extent that is held, but for the blocks ``keep``, each of which becomes an unread extent of its own.
 
-        For what the kernel's page cache has been given.
+        For what the kernel's page cache has been given. Of two who hold one extent the first to shed it drops it.
         """
         extent.waiters -= 1
+        if extent not in self._unread and extent not in self._read:
+            return
         data = extent.data
         assert data is not None  # noqa: S101  it landed
         self._drop(extent)
