@@ -125,13 +125,16 @@ class DiskWriter:
 
     def _work(self) -> None:
         self._before()
-        while True:
-            blocks, is_last = self._next()
-            if blocks is not None:
-                self._take(blocks)
-            self._tell_index(is_last=is_last)
-            if is_last:
-                return
+        while not self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Do what comes next, and tell whether it was the last. A frame of its own, since it holds 8 MiB."""
+        blocks, is_last = self._next()
+        if blocks is not None:
+            self._take(blocks)
+        self._tell_index(is_last=is_last)
+        return is_last
 
     def _next(self) -> tuple[Blocks | None, bool]:
         """Wait for something to do, and return it; and whether nothing will be any more."""
@@ -159,9 +162,7 @@ class DiskWriter:
     def _keep(self, blocks: Blocks) -> None:
         for piece in pieces(blocks.offset, len(blocks.data)):
             data = blocks.data[piece.at : piece.at + (piece.stop - piece.first) * BLOCK_BYTES]
-            if not self._trouble.is_on() and self._keep_piece(blocks.identity, piece, data):
-                self._tally.add(stored_bytes=len(data))
-            else:
+            if self._trouble.is_on() or not self._keep_piece(blocks.identity, piece, data):
                 self._tally.add(shed_bytes=len(data))
 
     def _keep_piece(self, identity: Identity, piece: Piece, data: memoryview) -> bool:
@@ -194,6 +195,7 @@ class DiskWriter:
                 self._ledger.strike_out([(identity.id, piece.chunk)])
                 raise
         self._written((identity.id, piece.chunk))
+        self._tally.add(stored_bytes=len(data))
         return True
 
     def _tell_index(self, *, is_last: bool) -> None:

@@ -16,6 +16,9 @@ from modelfs.warming import FAILURES_TOLD, Progress, Warmth, choose, refuse_abse
 
 AT_ONCE = 4
 _ROUNDS = 3  # what the worker had no time to keep is read again
+_IDLE_S = 11.0
+"""After which a worker that nobody reads from holds nothing in memory: what it has there, it does not keep again."""
+
 _READ_BYTES = 1024 * 1024
 _ASKED_BYTES = 32 * 1024  # of paths, in one request
 _WRITTEN_S, _LOOK_S = 60.0, 0.05
@@ -39,9 +42,11 @@ def warm_mount(
     lacking = _lacking(folder, sizes)
     fetched_bytes = 0
     failures: list[str] = []
-    for _ in range(0 if only_look else _ROUNDS):
+    for round_ in range(0 if only_look else _ROUNDS):
         if not lacking or failures:
             break
+        if round_:
+            time.sleep(_IDLE_S)
         with progress(sum(sizes[path] for path in lacking)) as on_bytes:
             failures = _read_all(mountpoint, lacking, on_bytes)
         _wait_until_written(folder)

@@ -24,9 +24,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,10 +49,10 @@ from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
+from modelfs.reports import Reports
 from modelfs.sharing import Sharing
 from modelfs.store import Levelled, RetryPolicy, Shareable, Store
 from modelfs.tree import EMPTY, Difference, File
-from modelfs.trial import try_living
 from modelfs.view import View
 from modelfs.xattrs import Xattrs
 
@@ -67,10 +65,6 @@ FUSE_TASKS_IDLE = 8
 """More than one, because the hand-over of the descriptor ends the task that waits on the old one."""
 
 STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
-
-PENDING_TOLD = 100  # folders, in one answer
-
-CHANGES_TOLD = 100  # paths, to who waits for a refresh
 
 UNMOUNTING_S = 5.0
 
@@ -321,14 +315,7 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        commands: dict[str, control.Handler] = {
-            "status": self._status,
-            "check": self._check,
-            "refresh": self._refresh,
-            "pending": self._pending,
-            "kept": self._kept,
-        }
-        await nursery.start(partial(control.serve, socket_path, commands))
+        await nursery.start(partial(control.serve, socket_path, self._reports().commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
         nursery.start_soon(collector.keep_sweeping)
@@ -387,81 +374,18 @@ class Worker:
         entry = mounting.mounted_at(self._plan["mountpoint"])
         return entry.device if entry else None
 
-    def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """Return what ``modelfs status`` shows. Times are Unix seconds."""
-        health = self._view.health()
-        failing = self._reading.failing.now()
-        tree = self._view.tree
-        reason = health.error or failing.reason
-        return {
-            "healthy": not reason,
-            "offline": self._config.offline,
-            "reason": reason,
-            "refresh_s": self._config.refresh_s,
-            "failing_since_s": health.failing_since,
-            "listed_at_s": health.listed_at,
-            "listings": health.listings,
-            "listing_is_shared": health.is_shared,
-            "folders_not_listed": health.bare,
-            "reads_failing": failing.reads,
-            "reads_failing_since_s": failing.since,
-            "read_error": failing.error,
-            "files": tree.files,
-            "bytes": tree.total_bytes,
-            "objects_not_shown": len(tree.omissions),
-            "folders_pending": len(self._view.pending),
-            "pending": [{"folder": each.folder, "reason": each.reason} for each in self._view.pending[:PENDING_TOLD]],
-            "inodes": len(self._operations.inodes),
-            "open_files": self._operations.open_files,
-            "reads": self._operations.reads,
-            "read_bytes": self._operations.read_bytes,
-            **self._reading.statistics(),
-        }
-
-    async def _check(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """Return what ``modelfs check MOUNTPOINT`` tells of the store, asked with our own credentials."""
-        lines = await try_living(
+    def _reports(self) -> Reports:
+        return Reports(
             self._store,
             self._location,
-            find_largest=self._view.tree.largest,
-            pages=self._view.health().pages,
+            self._view,
+            self._operations,
+            looks=self._looks,
+            reading=self._reading,
+            disk=lambda: self._disk,
             refresh_s=self._config.refresh_s,
+            is_offline=self._config.offline,
         )
-        return {"lines": [asdict(line) for line in lines]}
-
-    def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended."""
-        number, model = request.get("number"), request.get("model")
-        if not isinstance(number, int):
-            return {"number": self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))}
-        ended = self._view.round(number) if model is None else self._looks.round(number)
-        if ended is None:
-            return {"ended": False}
-        changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
-        pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
-        return {
-            "ended": True,
-            "error": ended.error,
-            "changed": changed[:CHANGES_TOLD],
-            "changes": len(changed),
-            "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
-        }
-
-    def _pending(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the next folders that are not shown as they are stored, behind the one that the request names."""
-        after = str(request.get("after", ""))
-        waiting = islice((each for each in self._view.pending if each.folder > after), PENDING_TOLD)
-        find = self._view.tree.find
-        return {"pending": [{**each._asdict(), "is_shown": find(each.folder) is not None} for each in waiting]}
-
-    async def _kept(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return how many bytes of the files at the paths that the request names are kept on the disk."""
-        nodes = [self._view.tree.find(str(path)) for path in request.get("paths", [])]
-        files = [node.info for node in nodes if isinstance(node, File)]
-        disk = self._disk
-        if disk is None or len(files) < len(nodes):
-            return {"bytes": [0] * len(nodes)}
-        return {"bytes": await trio.to_thread.run_sync(lambda: [kept for _, kept in disk.kept_bytes(files)])}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""

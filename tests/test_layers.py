@@ -81,6 +81,7 @@ ROWS = (
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
     ("kernel", "control", "unmounting", "disk_places"),
+    ("reports",),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),

@@ -202,8 +202,10 @@ def test_a_mount_that_is_killed_in_mid_download_keeps_no_other_waiting(bench: Be
         with subprocess.Popen(["cat", first.path / "m/1/x"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
             try:
                 wait_until(lambda: stall.hits)
-                for pid in first.processes():
-                    os.kill(pid, signal.SIGKILL)
+                pids = first.processes()
+                for number in (signal.SIGSTOP, signal.SIGKILL):  # so that neither sees the other die
+                    for pid in pids:
+                        os.kill(pid, number)
                 assert bench.is_right(second)
             finally:  # forced, since a push of the killed may wait for a page that a READ without an answer holds
                 subprocess.run(["umount", "--force", "--lazy", first.path], check=True)
@@ -288,3 +290,21 @@ def test_who_has_other_keys_sees_nothing_of_a_store_that_is_away(tmp_path: Path)
             assert mount.command("mount", option, bench.url, str(path)).returncode == 2
             assert not os.path.ismount(path)
         store.up()
+
+
+def test_what_is_warmed_is_read_from_the_disk_and_can_be_thrown_away_beside_the_mount(bench: Bench) -> None:
+    idle = Mount(bench.folder / "one" / "models", environment(bench.folder / "one" / "run", **bench.options()))
+    assert idle.command("warm", bench.url, "--check").returncode == 1
+    done = idle.command("warm", bench.url, "m", "--all-versions")
+    assert done.returncode == 0, done.stderr
+    assert idle.command("warm", bench.url, "n").returncode == 2
+    with bench.mounted() as mount:
+        assert mount.command("warm", str(mount.path), "--check").returncode == 0
+        bench.store.clear_log()
+        assert bench.is_right(mount)
+        assert bench.sent() == 0
+        assert mount.command("cache", "verify").returncode == 0
+        wait_until(lambda: mount.command("cache", "clear").returncode == 0)
+        assert not bench.chunks()
+        assert mount.command("warm", str(mount.path), "--check").returncode == 1
+        assert bench.is_right(mount)
