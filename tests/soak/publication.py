@@ -167,7 +167,7 @@ class Model:
         return self._done("delete the model", self._short(dict.fromkeys([*paths, "config.pbtxt", "notes"])), None)
 
     def _new_dates(self) -> Publication:
-        writes = tuple(Write(f"{self.served}/{name}", is_again=True, age_s=-60) for name in (*PARTS, SCRIPT))
+        writes = tuple(Write(f"{self.served}/{name}", is_again=True) for name in (*PARTS, SCRIPT))
         return self._done("dates alone", writes, None)
 
     def _away_for_a_moment(self) -> Publication:
