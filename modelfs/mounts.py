@@ -110,17 +110,21 @@ def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
     """Unmount ``mountpoint`` (resolved) and wait until its processes and its folder are gone.
 
     With ``lazy`` a mount in use is detached, and its processes end when the last file is closed. What is being read
-    ahead, of a store that is away, is given up. Raises MountBusyError, or UsageError when there is nothing to unmount.
+    ahead, of a store that is away, is given up, and so is all that waits for a mount whose processes are gone. Raises
+    MountBusyError, or UsageError when there is nothing to unmount.
     """
     folder = runtime.folder_of(root, mountpoint)
     entry = mounting.mounted_at(mountpoint)
     if entry is None or entry.fstype != mounting.FSTYPE:
         _end_unmounted(folder, mountpoint)
         return
-    is_dead = not runtime.is_alive(folder) and mounting.probe(mountpoint) == "dead"
+    is_left_alone = not runtime.is_alive(folder) and mounting.probe(mountpoint) != "answers"
+    if is_left_alone:
+        # of a worker that was killed in mid-push a thread can be left, for which the kernel keeps all readers waiting
+        unmounting.abort(entry.device, within_s=_END_S)
     supervisor = _watch_supervisor(folder)
     try:
-        is_over = _unmount(mountpoint, lazy=lazy or is_dead)
+        is_over = _unmount(mountpoint, lazy=lazy or is_left_alone)
         if is_over and (_wait_until_gone(folder, supervisor, within_s=_DETACHED_S if lazy else _END_S) or lazy):
             return
         if runtime.is_alive(folder):

@@ -175,6 +175,27 @@ def test_taking_down_ends_although_the_store_does_not_answer(
         assert not is_mounted(mount.path)
 
 
+def test_who_waits_for_a_mount_that_nobody_looks_after_is_freed_by_unmount(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    """Its worker is there and does nothing, as one is of which a thread was left when all was killed."""
+    store.put("models", "repository/m/1/x", Stamped("x", "v1", 50 * MIB))
+    with mounted(url, tmp_path) as mount:
+        supervisor, processes = mount.status()["pid"], mount.processes()
+        worker = kill_worker(supervisor, signal.SIGSTOP)
+        reader = subprocess.Popen(["cat", mount.path / "m/1/x"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            os.kill(supervisor, signal.SIGKILL)
+            wait_until(lambda: all_gone([supervisor]))
+            assert mount.command("unmount", str(mount.path)).returncode == 0
+            assert reader.wait(PATIENCE_S) != 0
+            assert not is_mounted(mount.path)
+        finally:
+            reader.kill()
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: all_gone(processes))
+
+
 def _seen(root: Path) -> list[tuple[str, int, int, int]]:
     """Return everything that is shown, with its size and times, asked of whoever serves."""
     os.statvfs(root)
