@@ -14,7 +14,7 @@ fails costs little and progress is told often.
 
 import datetime as dt
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,8 +26,9 @@ from modelfs.azure_signing import AzureCredential, AzureSas, authorized
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureSource
 from modelfs.errors import CorruptAnswerError, ModelfsError
-from modelfs.store import Page
+from modelfs.store import Page, UploadPage
 from modelfs.transport import OK, Link, Transport, user_agent
+from modelfs.uploads import Upload
 
 _PAGE_KEYS = 1000
 
@@ -65,14 +66,7 @@ class Lister:
         """
         what = f"cannot list {self._container.display}"
         prefix = f"{self._container.prefix}/" if self._container.prefix else ""
-        query = {"restype": "container", "comp": "list", "include": "metadata", "maxresults": str(_PAGE_KEYS)}
-        if prefix + folder:
-            query["prefix"] = prefix + folder
-        if delimiter:
-            query["delimiter"] = delimiter
-        if token is not None:
-            query["marker"] = token
-        body = self._get(f"{self._container.url}?{urlencode(query, quote_via=quote, safe='')}", what)
+        body = self._get(_query("metadata", prefix + folder, token, delimiter=delimiter), what)
         try:
             page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
@@ -81,7 +75,18 @@ class Lister:
             raise CorruptAnswerError(f"{what}: the store gives the same page for ever")
         return page
 
-    def _get(self, url: str, what: str) -> bytes:
+    def uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Ask for one page of uploads; see ``Uploading``. They come among all blobs, as empty ones."""
+        what = f"cannot list the uploads in {self._container.display}"
+        prefix = f"{self._container.prefix}/" if self._container.prefix else ""
+        body = self._get(_query("metadata,uncommittedblobs", prefix + folder, token), what)
+        try:
+            return parse_uploads_page(body, prefix=prefix, folder=folder)
+        except SenselessError as error:
+            raise CorruptAnswerError(f"{what}: {error}; is the URL an Azure blob endpoint's?") from error
+
+    def _get(self, query: Mapping[str, str], what: str) -> bytes:
+        url = f"{self._container.url}?{urlencode(query, quote_via=quote, safe='')}"
         credential = None if self._source is None else self._source()
         now = dt.datetime.now(dt.UTC)
         url, headers = authorized(url, user_agent(), credential, now=now)
@@ -93,6 +98,12 @@ class Lister:
             refusal = Refusal.of(reply.status, reply.body.decode("utf-8", "replace"))
             raise from_refusal(refusal, what=what, complaint=complaint(credential))
         return reply.body
+
+
+def _query(include: str, prefix: str, token: str | None, *, delimiter: str = "") -> dict[str, str]:
+    asked = {"restype": "container", "comp": "list", "include": include, "maxresults": str(_PAGE_KEYS)}
+    told = {"prefix": prefix, "delimiter": delimiter, "marker": token}
+    return asked | {name: value for name, value in told.items() if value}
 
 
 def complaint(credential: AzureCredential | None) -> str:
@@ -115,6 +126,26 @@ def parse_page(body: bytes, *, prefix: str, folder: str = "") -> Page:
         raise SenselessError("the store's answer does not tell whether and how the listing goes on")
     folders = tuple(relative(_name(each), prefix, folder) for each in blobs.iterfind("BlobPrefix/Name"))
     return Page(list(_objects(blobs, prefix=prefix, folder=folder)), marker.text or None, folders)
+
+
+def parse_uploads_page(body: bytes, *, prefix: str, folder: str = "") -> UploadPage:
+    """Return the empty blobs that a List Blobs answer tells; those that have ended are objects as well.
+
+    A blob of which only blocks were uploaded is listed without content. It has a date, of its first block, or none, or
+    one that means none. Raises SenselessError for what is no such answer.
+    """
+    root = xml_root(body)
+    blobs = root.find("Blobs")
+    marker = root.find("NextMarker")
+    if root.tag != "EnumerationResults" or blobs is None or marker is None:
+        raise SenselessError("the store's answer is not a listing")
+    found: list[Upload] = []
+    for entry in blobs.iterfind("Blob"):
+        if (entry.findtext("Properties/Content-Length") or "0") == "0" and not _is_folder(entry):
+            told = entry.findtext("Properties/Creation-Time") or entry.findtext("Properties/Last-Modified")
+            begun_ns = max(0, _date_ns(told)) if told else 0
+            found.append(Upload(relative(_name(entry.find("Name")), prefix, folder), begun_ns))
+    return UploadPage(found, marker.text or None)
 
 
 def _objects(blobs: Any, *, prefix: str, folder: str) -> Iterator[ObjectInfo]:

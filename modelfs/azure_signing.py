@@ -9,6 +9,7 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import format_datetime
@@ -84,6 +85,22 @@ class AzureBearer:
 
 
 AzureCredential = AzureKey | AzureSas | AzureBearer
+
+
+def principal_of(credential: AzureCredential) -> str | None:
+    """Return who a credential that was let in is of; a secret text. None for a token that does not tell.
+
+    A token is read and not checked: the store has done that.
+    """
+    if isinstance(credential, AzureKey):
+        return f"key {credential.account} {credential.key}"
+    if isinstance(credential, AzureSas):
+        return f"sas {credential.token}"
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(credential.token.split(".")[1] + "=="))
+        return f"entra {claims['tid']} {claims['oid']}"
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
 
 
 def secrets_of(credential: AzureCredential) -> list[str]:

@@ -224,7 +224,9 @@ def _mounted(url: str, config: Config, results: _Results) -> Iterator[Path]:
         path = Path(folder) / "mnt"
         path.mkdir()
         # nothing is left of it, and what is measured need be no model
-        own = config.model_copy(update={"state_dir": str(Path(folder) / "state"), "settle_s": 0.0})
+        own = config.model_copy(
+            update={"state_dir": str(Path(folder) / "state"), "settle_s": 0.0, "cache_size_bytes": 0}
+        )
         plan = launch.plan_mount(url, str(path), own, foreground=False)
         began_s = time.monotonic()
         launch.mount_in_background(plan)

@@ -75,7 +75,7 @@ class BlockCache:
         if budget_bytes < BLOCK_BYTES:
             raise ValueError(f"a budget of {budget_bytes} bytes does not hold one block of {BLOCK_BYTES}")
         self._budget_bytes = budget_bytes
-        self._fetch = fetch
+        self.fetch = fetch  # may be replaced: what has begun goes on with the old one
         self._connections = connections
         self._nursery = nursery
         self._deadline_s = deadline_s
@@ -230,9 +230,11 @@ class BlockCache:
     def shed(self, extent: Extent, keep: list[int]) -> None:
         """Drop an extent that is held, but for the blocks ``keep``, each of which becomes an unread extent of its own.
 
-        For what the kernel's page cache has been given.
+        For what the kernel's page cache has been given. Of two who hold one extent the first to shed it drops it.
         """
         extent.waiters -= 1
+        if extent not in self._unread and extent not in self._read:
+            return
         data = extent.data
         assert data is not None  # noqa: S101  it landed
         self._drop(extent)
@@ -340,7 +342,7 @@ class BlockCache:
         self._fetches += 1
         try:
             with extent.loading:
-                data = checked(extent, await self._fetch(extent.info, extent.offset, extent.length, ticket))
+                data = checked(extent, await self.fetch(extent.info, extent.offset, extent.length, ticket))
                 self._land(extent, data)
         except ModelfsError as error:
             extent.error = error
@@ -363,7 +365,8 @@ class BlockCache:
     def _land(self, extent: Extent, data: memoryview) -> None:
         extent.data = data
         extent.landed_at_s = now_s = trio.current_time()
-        if (ticket := extent.ticket) is not None:
+        ticket = extent.ticket
+        if ticket is not None and ticket.is_of_the_link:
             self._connections.pace.land(
                 extent.length, began_s=ticket.began_s, now_s=now_s, alongside=ticket.alongside()
             )

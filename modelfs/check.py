@@ -219,10 +219,25 @@ def _served(details: dict[str, Any], config: Config) -> list[Line]:
     if left_out := int(details["objects_not_shown"]):
         hidden = f"{left_out} objects are not shown: 'modelfs ls URL' tells which and why"
         lines.append(Line("names", "doubtful", hidden))
+    lines.extend(_kept(details.get("disk")))
     reads = int(details.get("reads_failing", 0))
     failing = f"{reads} reads fail, and are tried again: {details['read_error']}"
     lines.append(Line("reads", "doubtful", failing) if reads else Line("reads", "good", "none fails now"))
     return lines
+
+
+def _kept(disk: dict[str, Any] | None) -> list[Line]:
+    """Tell of the cache on disk; a mount that has none says nothing."""
+    if disk is None:
+        return []
+    if disk["trouble"]:
+        return [Line("cache", "doubtful", f"the cache at {disk['path']} is not used: {disk['trouble']}")]
+    used = f"{disk['used_bytes'] / 1e9:.2f} of at most {disk['quota_bytes'] / 1e9:.2f} GB at {disk['path']}"
+    text = f"{used}; {disk['hit_bytes'] / 1e9:.2f} GB were read from there"
+    if damaged := int(disk["damaged_chunks"]):
+        what = f"{text}; {damaged} damaged chunks were fetched again: run 'modelfs cache verify', and look at the disk"
+        return [Line("cache", "doubtful", what)]
+    return [Line("cache", "good", text)]
 
 
 def _read_ahead(mountpoint: str) -> Line:

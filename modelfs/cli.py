@@ -17,6 +17,7 @@ import typer
 
 from modelfs import __version__, sources
 from modelfs.cli_bench import bench
+from modelfs.cli_cache import cache, warm
 from modelfs.cli_options import as_words, with_settings
 from modelfs.cli_options import load as _load
 from modelfs.cli_publish import lint, refresh, seal
@@ -356,7 +357,8 @@ def check(
     raise typer.Exit(checks.exit_status(lines))
 
 
-for _command in (bench, lint, seal, refresh):
+app.add_typer(cache, name="cache")
+for _command in (bench, warm, lint, seal, refresh):
     app.command()(_command)
 
 

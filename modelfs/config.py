@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from modelfs.config_values import MIB, parse_bytes, parse_lower, parse_mode, parse_path, parse_switch
 
@@ -50,6 +50,15 @@ class Option:
         """The environment's name."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
+
+def _nothing_or_enough(size_bytes: int | None) -> int | None:
+    if size_bytes and size_bytes < LEAST_CACHE_BYTES:
+        raise ValueError("too little")
+    return size_bytes
+
+
+LEAST_CACHE_BYTES = 16 * MIB
+"""Two of the chunks that blocks are kept in, or less, would only throw each other out."""
 
 _Mode = Annotated[int, Field(ge=0, le=0o777)]
 
@@ -330,6 +339,56 @@ class Config(BaseModel):
         ),
         Field(min_length=1, description="Where living mounts are recorded."),
     ] = None
+    cache_dir: Annotated[
+        str | None,
+        Option(
+            "cache_dir",
+            "PATH",
+            "a path",
+            "/var/cache/modelfs for root, else $XDG_CACHE_HOME/modelfs or ~/.cache/modelfs; in a container none, unless"
+            " that is a mount of its own",
+            parse_path,
+        ),
+        Field(
+            min_length=1,
+            description="Where blocks are kept on a disk, for the next start and for the other mounts of this machine.",
+        ),
+    ] = None
+    cache_size_bytes: Annotated[
+        int | None,
+        Option(
+            "cache_size",
+            "BYTES",
+            "0, or a size of at least 16M, such as 100G",
+            "a fifth of the disk, at most 200G",
+            parse_bytes,
+        ),
+        Field(
+            ge=0,
+            le=2**60,
+            description="The most that all mounts with this cache folder keep there, while at least 15 % of the disk"
+            " stay free. 0 keeps nothing on a disk.",
+        ),
+        AfterValidator(_nothing_or_enough),  # behind Field, which then looks at numbers only
+    ] = None
+    cache_group: Annotated[
+        str | None,
+        Option("cache_group", "NAME", "1 to 64 letters, digits, dots, dashes and underscores", "who the keys are of"),
+        Field(
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            description="Which mounts of this user share the blocks on a disk: those of the same store that say the"
+            " same name, whatever their keys. Without it, those with the same keys or role.",
+        ),
+    ] = None
+    offline: Annotated[
+        bool,
+        Option("offline", "", "true or false", "false", parse_switch),
+        Field(
+            description="Whether to ask the store nothing: the tree is the one that was shown here last, and what is"
+            " not on the disk cannot be read. Without it that tree is shown when the store is away at the start, until"
+            " it is back.",
+        ),
+    ] = False
     state_dir: Annotated[
         str | None,
         Option(

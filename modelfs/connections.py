@@ -34,6 +34,7 @@ class Ticket:
         self.runs_as_prefetch: bool | None = None  # from its turn on
         self.began_s = 0.0  # of trio's clock: when it last came to run
         self._began_busy = 0.0  # see Connections.busy
+        self.is_of_the_link = False  # else what was asked for came from elsewhere, which tells nothing of the link
 
     def alongside(self) -> float:
         """Return how many have run since it last began, itself among them: the mean over that time."""
@@ -43,6 +44,7 @@ class Ticket:
     def begin(self) -> None:
         """Take note that it runs from now on."""
         self.began_s, self._began_busy = trio.current_time(), self._connections.busy()
+        self.is_of_the_link = True
 
     @property
     def is_waiting(self) -> bool:

@@ -49,6 +49,18 @@ KeySource = Callable[[], S3Keys]
 """Returns the keys of now. Thread-safe; raises AccessRefusedError, or StoreUnavailableError where a retry may help."""
 
 
+def principal_of(source: KeySource) -> str:
+    """Return who ``source`` has the keys of, the same for as long as it is the same one; a secret text.
+
+    A role, where its keys change with each session and botocore tells it; else the keys. May ask the network.
+    """
+    if isinstance(source, FromFile):
+        return principal_of(source.source)
+    keys = source()
+    role = source.role() if keys.session_token and isinstance(source, Chain) else ""
+    return role or f"{keys.access_key_id} {keys.secret_access_key}"
+
+
 def find_s3(environment: Mapping[str, str], file: CredentialFile | None = None) -> KeySource | None:
     """Return the source of S3 keys, or None for anonymous access. ``file`` is Triton's, where there is one.
 
@@ -140,6 +152,25 @@ class Chain:
             expires_at=getattr(credentials, "_expiry_time", None),  # botocore tells it nowhere else
         )
 
+    def role(self) -> str:
+        """Return the role whose keys these are, or "": of an STS role, of SSO, of the machine. It was granted by now.
+
+        botocore tells it nowhere but in what it refreshes by. May ask the metadata service.
+        """
+        with self._lock:
+            refresh = getattr(self._credentials, "_refresh_using", None)
+            method = str(getattr(self._credentials, "method", ""))
+        fetcher = getattr(refresh, "__self__", None)
+        if found := getattr(fetcher, "_role_arn", None):
+            return f"role {found}"
+        if found := getattr(fetcher, "_role_name", None):
+            return f"{method} {getattr(fetcher, '_account_id', '')} {found}"
+        if method != "iam-role" or refresh is None:
+            return ""
+        told = with_botocore(refresh)
+        name = told.get("role_name") if isinstance(told, dict) else None
+        return f"machine {told.get('account_id', '')} {name}" if name else ""
+
     def _reload(self) -> None:
         stamps = self._stamp()
         is_due = self._clock() - self._loaded_s >= _RELOAD_S and not hasattr(self._credentials, "refresh_needed")
@@ -172,8 +203,9 @@ class FromFile:
         """Whether there are credentials at all."""
         return self._source is not None
 
-    def __call__(self) -> S3Keys:
-        """Return the keys of now."""
+    @property
+    def source(self) -> KeySource:
+        """The source that the entry leads to now."""
         with self._lock:
             entry = self._file()
             if entry is not self._entry:
@@ -184,7 +216,11 @@ class FromFile:
                     log.warning("going on with the old credentials error=%s", error)
             source = self._source
         assert source is not None  # noqa: S101  nobody asks where nothing was found
-        keys = source()
+        return source
+
+    def __call__(self) -> S3Keys:
+        """Return the keys of now."""
+        keys = self.source()
         return replace(keys, origin=f"{VARIABLE}={self._file.path}, entry {self._entry.name!r} ({keys.origin})")
 
 

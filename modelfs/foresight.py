@@ -13,6 +13,7 @@ from bisect import bisect_right
 from itertools import chain, islice
 
 import trio
+from cachetools import LRUCache
 
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.cache import BlockCache
@@ -49,7 +50,7 @@ class Foresight:
         self._cache = cache
         self._nursery = nursery
         self._budget_bytes = budget_bytes
-        self._folders: dict[Directory, tuple[list[str], list[ObjectInfo]]] = {}
+        self._folders: LRUCache[Directory, tuple[list[str], list[ObjectInfo]]] = LRUCache(_FOLDERS_MOST)
 
     def on_missed(self, path: str, info: ObjectInfo) -> None:
         """Take note that the beginning of a file is read that the page cache does not have."""
@@ -89,8 +90,6 @@ class Foresight:
                 for name, node in folder.children.items()
                 if isinstance(node, File) and 0 < node.info.size <= SMALL_BYTES
             )
-            if len(self._folders) == _FOLDERS_MOST:
-                self._folders.clear()
             kept = self._folders[folder] = ([name for name, _ in found], [info for _, info in found])
         return kept
 

@@ -17,7 +17,7 @@ from modelfs.gcs_tokens import Token
 from modelfs.transport import OK, Link, Transport
 
 _HOST = "metadata.google.internal"
-_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
+_ACCOUNT = "/computeMetadata/v1/instance/service-accounts/default"
 _CONNECT_S = 1.0  # it is on this machine, or on the other side of its network card
 _ANSWER_S = 10.0  # that of GKE asks Google, and takes seconds when a pod is new
 _NOT_FOUND = 404
@@ -31,14 +31,14 @@ class MetadataServer:
 
     def __init__(self, host: str = _HOST) -> None:
         """Connect to nothing yet."""
-        self._url = f"http://{host}{_PATH}"
+        self._account = f"http://{host}{_ACCOUNT}"
         link = Link(host, is_secure=False, connect_timeout_s=_CONNECT_S, stall_timeout_s=_ANSWER_S, max_connections=1)
         self._transport = Transport(link)
 
     def ask(self) -> Token:
         """Return the server's token; see ``Issuer.ask``."""
         what = "no token from Google's metadata server"
-        reply = self._transport.get(self._url, _FLAVOR, what=what)
+        reply = self._transport.get(f"{self._account}/token", _FLAVOR, what=what)
         if reply.headers.get("Metadata-Flavor") != "Google":
             raise AccessRefusedError(
                 f"{what}: what answers at its address is another; set GOOGLE_APPLICATION_CREDENTIALS"
@@ -53,6 +53,13 @@ class MetadataServer:
         if reply.status != OK:
             raise StoreUnavailableError(f"{what}: it answers {reply.status}")
         return _token(reply.body, what)
+
+    def principal(self) -> str | None:
+        """Return the name of the service account; see ``Issuer.principal``."""
+        reply = self._transport.get(f"{self._account}/email", _FLAVOR, what="no name from Google's metadata server")
+        if reply.status != OK or reply.headers.get("Metadata-Flavor") != "Google":
+            return None
+        return f"account {reply.body.decode('utf-8', 'replace').strip()}"
 
     def edition(self) -> None:
         """Return always the same: the server follows its account by itself."""

@@ -46,6 +46,13 @@ class Issuer(Protocol):
         """Return what differs once the credentials behind the tokens have been replaced. Cheap: asked every time."""
         ...
 
+    def principal(self) -> str | None:
+        """Return who the tokens are of, as a text that may be secret; None where that cannot be told.
+
+        Asked when there has been a token. May ask the network, and raises as ``ask`` does.
+        """
+        ...
+
 
 class Tokens:
     """The tokens of one issuer. Thread-safe."""
@@ -73,6 +80,10 @@ class Tokens:
             return self._renewed()
         finally:
             self._lock.release()
+
+    def principal(self) -> str | None:
+        """Return who the tokens are of; see ``Issuer.principal``."""
+        return self._issuer.principal()
 
     def refused(self, token: Token) -> None:
         """Note that the store does not take ``token``. The next request has another, but not every second."""

@@ -58,6 +58,14 @@ class KeyFile:
         expires_at_s = expiry.replace(tzinfo=UTC).timestamp() if expiry else time.time() + _NO_EXPIRY_S
         return Token(self._credentials.token, expires_at_s, self._origin, self._principal)
 
+    def principal(self) -> str | None:
+        """Return who the file speaks for; see ``Issuer.principal``.
+
+        A federated identity without an account of its own is told only by what is exchanged for it, which is another in
+        each pod.
+        """
+        return self._principal or self._impersonated or None
+
     def edition(self) -> Hashable:
         """Return path and stamp of the file."""
         path = self._where()
@@ -66,14 +74,16 @@ class KeyFile:
     def _load(self) -> None:
         edition = self.edition()
         path = self._where()
-        self._credentials, kind, digest = _read(path, f"{self._name}={path}")
+        self._credentials, info, digest = _read(path, f"{self._name}={path}")
+        kind = info["type"]
         self._edition = edition
         self._principal = digest if kind in _WHOLE else ""
+        self._impersonated = str(info.get("service_account_impersonation_url") or "")
         self._origin = f"{self._name}={path} ({kind})"
 
 
-def _read(path: Path, named: str) -> tuple[Any, str, str]:
-    """Return google-auth's credentials of a file, its kind, and a digest of all of it."""
+def _read(path: Path, named: str) -> tuple[Any, dict[str, Any], str]:
+    """Return google-auth's credentials of a file, what it says, and a digest of all of it."""
     check_writers(path)
     try:
         with open_file(path) as file:
@@ -90,7 +100,7 @@ def _read(path: Path, named: str) -> tuple[Any, str, str]:
     if kind not in _KINDS:
         raise UsageError(f"{named} has no 'type' that is known: it must be one of {', '.join(_KINDS)}")
     try:
-        return _KINDS[kind](info), kind, hashlib.blake2b(text).hexdigest()
+        return _KINDS[kind](info), info, hashlib.blake2b(text).hexdigest()
     except Exception:  # noqa: BLE001  google-auth raises ValueError, KeyError, TypeError … for wrong fields
         raise UsageError(
             f"{named} is not whole: it says type={kind}, but google-auth cannot use its other fields; download it again"

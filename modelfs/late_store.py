@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError, StoreUnavailableError, UsageError
-from modelfs.store import Facts, Levelled, Page, Store, Telling
+from modelfs.store import Facts, Levelled, Page, Place, Placed, Store, Telling, Uploading, UploadPage
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,21 @@ class LateStore:
             raise UsageError("this store cannot be listed model by model. Leave --list on-open out.")
         return store.list_level_page(token, folder)
 
+    def list_uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Return a page of uploads, see ``Uploading.list_uploads_page``; none from a store that tells of none."""
+        store = self._opened()
+        return store.list_uploads_page(token, folder) if isinstance(store, Uploading) else UploadPage([], None)
+
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return bytes of a version, see ``Store.read``."""
         return self._opened().read(info, offset, length)
+
+    def place(self) -> Place:
+        """Return what tells this repository from others, see ``Placed``."""
+        store = self._opened()
+        if not isinstance(store, Placed):
+            raise UsageError("what this store holds cannot be kept for others")
+        return store.place()
 
     def facts(self) -> Facts:
         """Return what the store knows of itself."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from modelfs import location, mounting, runtime
+from modelfs import disk_places, location, mounting, runtime
 from modelfs.config import Config
 from modelfs.errors import ModelfsError, UsageError
 
@@ -63,9 +63,20 @@ def plan_mount(url: str, mountpoint: str, config: Config, *, foreground: bool) -
         "foreground": foreground,
         "runtime_dir": runtime.runtime_root(config.runtime_dir),
         "state_dir": runtime.state_root(config.state_dir),
+        "cache_dir": _cache_dir(parsed, config),
         "log_file": config.log_file,
         "config": config.model_dump(mode="json"),
     }
+
+
+def _cache_dir(location: location.Location, config: Config) -> str | None:
+    """Return where blocks are kept on a disk, or None where they are not.
+
+    A local folder is on one already; and what cannot be pinned to a version must not live longer than its mount.
+    """
+    if config.cache_size_bytes == 0 or location.scheme in {"file", "other"}:
+        return None
+    return disk_places.cache_root(config.cache_dir)
 
 
 def divide(environment: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

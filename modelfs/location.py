@@ -237,7 +237,8 @@ def _web(protocol: str, rest: str) -> Location:
 def _other(protocol: str, rest: str) -> Location:
     if _LAYERS.fullmatch(protocol):
         raise UsageError(f"{protocol}:// is a layer over another location: name that location itself")
-    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    # the user ends where _displayed has it end
+    host = re.split("[/?]", rest, maxsplit=1)[0].rpartition("@")[2].partition("#")[0]
     port = re.sub(r"\[.*\]", "", host).partition(":")
     if port[1] and not re.fullmatch(r"[0-9]{1,5}", port[2]):
         # else what follows the colon could be the beginning of a password, which would then be shown

@@ -9,12 +9,12 @@ else answer the next stat from what it remembers.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import chain
 
 import trio
+from cachetools import LRUCache
 
 from modelfs.errors import ModelfsError
 from modelfs.names import is_model_name
@@ -66,7 +66,7 @@ class Looks:
         self._late = 0
         self._waiting = 0
         self._nobody_waits = trio.Event()
-        self._rounds: OrderedDict[int, Round] = OrderedDict()
+        self._rounds: LRUCache[int, Round] = LRUCache(ROUNDS_KEPT)
         self._asked = 0
 
     async def before_lookup(self, name: str, thread: int) -> None:
@@ -131,8 +131,6 @@ class Looks:
         look = self._start(model)
         await look.told.wait()
         self._rounds[number] = look.round._replace(number=number)
-        if len(self._rounds) > ROUNDS_KEPT:
-            self._rounds.popitem(last=False)
 
     def _begin(self, name: str) -> _Look | None:
         """Begin a look, unless there was one just now, or there are too many."""

@@ -127,6 +127,7 @@ class Operations(pyfuse3.Operations):
         self._open_streamer = open_streamer
         self._streamers: dict[int, Streamer] = {}
         self._opens: dict[int, int] = {}
+        self._gone: set[int] = set()  # inodes of which a read has found the version gone
         self.reads = self.read_bytes = 0
 
     @property
@@ -158,8 +159,10 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: list[tuple[InodeT, int]]) -> None:  # type: ignore[override]  # a Sequence of pairs
         """Take back lookups. Nothing may be raised here."""
         for number, lookups in inode_list:
-            if self.inodes.forget(number, lookups) and self.inherited is not None:
-                self.inherited.forget(number)
+            if self.inodes.forget(number, lookups):
+                self._gone.discard(number)
+                if self.inherited is not None:
+                    self.inherited.forget(number)
 
     @answers_errno
     async def getattr(self, inode: InodeT, ctx: RequestContext | None = None) -> pyfuse3.EntryAttributes:
@@ -225,7 +228,7 @@ class Operations(pyfuse3.Operations):
         self._note_opening(known)
         self._streamer(known)
         self._opens[inode] = self._opens.get(inode, 0) + 1
-        if self.view.is_replaced(known.file.info):
+        if known.number in self._gone or self.view.is_replaced(known.file.info):
             await self._check_readable(known)
         if self._foresight is not None:
             self._foresight.on_open(known.path, known.file.info)
@@ -240,7 +243,11 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EISDIR)
         if off == 0 and self._foresight is not None:
             self._foresight.on_missed(known.path, known.file.info)
-        answer = await self._streamer(known).read(off, size)
+        try:
+            answer = await self._streamer(known).read(off, size)
+        except VersionGoneError:
+            self._gone.add(known.number)
+            raise
         self.reads += 1
         self.read_bytes += len(answer)
         return cast("bytes", answer)  # pyfuse3 takes any buffer; its annotation is narrower
@@ -248,15 +255,17 @@ class Operations(pyfuse3.Operations):
     async def _check_readable(self, inode: Inode) -> None:
         """Fail here and not in the middle of a read, which Triton would take for the end of the file.
 
-        What is shown was replaced in the store and its successor is not whole yet. Where the bucket keeps versions,
-        or the cache has it, it can still be read. A store that does not answer says nothing about it.
+        What is shown was replaced in the store, and its successor is not shown yet. Where the bucket keeps versions,
+        or all of it is in memory, it can still be read. A store that does not answer says nothing about it.
         """
         try:
-            with trio.move_on_after(REPLACED_LOOK_S):
-                await self._streamer(inode).read(0, 1)
+            with trio.move_on_after(REPLACED_LOOK_S) as patience:
+                await self._streamer(inode).check_readable()
         except BaseException:
             self._close(FileHandleT(inode.number))
             raise
+        if not patience.cancelled_caught:
+            self._gone.discard(inode.number)
 
     @answers_errno
     async def release(self, fh: FileHandleT) -> None:

@@ -6,6 +6,7 @@ nowhere else, so that a test or a benchmark has the same parts as a mount.
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -15,7 +16,9 @@ import trio
 from modelfs.blocks import ObjectInfo
 from modelfs.buffers import Buffers
 from modelfs.cache import BlockCache, Fetch
-from modelfs.connections import Connections, Ticket
+from modelfs.connections import Connections
+from modelfs.disk import DiskTier
+from modelfs.disk_reading import DiskReading
 from modelfs.errors import PASSING
 from modelfs.failing import FailingReads
 from modelfs.foresight import Foresight
@@ -63,23 +66,27 @@ class Reading:
         fastest_answer_s: float,
         deadline_s: float,
         stall_timeout_s: float,
+        disk: DiskTier | None = None,
     ) -> None:
         self._buffers = buffers
+        self._disk: DiskTier | None = None
         self.failing = FailingReads()
         budget_bytes = _budget(memory_bytes, memory_limit_bytes)
         buffers.most_bytes = budget_bytes
         self._connections = Connections(
             most=max_connections, max_bytes_per_s=max_bytes_per_s, fastest_answer_s=fastest_answer_s
         )
+        self._fetching = partial(
+            fetching,
+            store,
+            deadline_s=deadline_s,
+            stall_timeout_s=stall_timeout_s,
+            failing=self.failing,
+            before=priority.work,
+        )
         self._cache = BlockCache(
             budget_bytes=budget_bytes,
-            fetch=fetching(
-                store,
-                deadline_s=deadline_s,
-                stall_timeout_s=stall_timeout_s,
-                failing=self.failing,
-                before=priority.work,
-            ),
+            fetch=self._fetching(),
             connections=self._connections,
             nursery=nursery,
             deadline_s=deadline_s,
@@ -93,21 +100,32 @@ class Reading:
             notify_behind, nursery=nursery, most_held_bytes=budget_bytes // 4, memory_limit_bytes=memory_limit_bytes
         )
         self._window_bytes = min(WINDOW_BYTES_MAX, budget_bytes)
+        if disk is not None:
+            self.use_disk(disk)
         self.foresight = Foresight(view, self._cache, nursery=nursery, budget_bytes=budget_bytes // 4)
+
+    def use_disk(self, tier: DiskTier) -> None:
+        """Read through ``tier`` from now on."""
+        self._disk = tier
+        self._cache.fetch = self._fetching(disk=tier)
 
     def open_streamer(self, info: ObjectInfo, inode: int) -> Streamer:
         """Return the Streamer of a file that is opened."""
         return Streamer(info, self._cache, window_bytes=self._window_bytes, inode=inode, pusher=self._pusher)
 
     async def count_cached(self, files: Iterable[ObjectInfo]) -> int:
-        """Return how many bytes of ``files`` need not be fetched: those in our memory. The page cache tells nobody.
+        """Return how many bytes of ``files`` need not be fetched: those on the disk, or else in our memory.
 
-        The one place where a further tier adds what it holds. In a thread, since a folder may have a million files.
+        The page cache tells nobody. In a thread, since a folder may have a million files.
         """
         in_memory = self._cache.held_bytes()
+        disk = self._disk
 
         def count() -> int:
-            return sum(in_memory.get((info.key, info.version), 0) for info in files) if in_memory else 0
+            if disk is None:
+                return sum(in_memory.get((info.key, info.version), 0) for info in files) if in_memory else 0
+            kept = disk.kept_bytes(files)
+            return sum(max(on_disk, in_memory.get((info.key, info.version), 0)) for info, on_disk in kept)
 
         return await trio.to_thread.run_sync(count)
 
@@ -117,6 +135,7 @@ class Reading:
             "pushed_bytes": self._pusher.statistics().pushed_bytes,
             "connections": self._connections.pace.limit,
             "cache": asdict(self._cache.statistics()),
+            "disk": self._disk.statistics() if self._disk is not None else None,
         }
 
     async def keep_lean(self, count_reads: Callable[[], int]) -> None:
@@ -146,8 +165,9 @@ def fetching(
     stall_timeout_s: float,
     failing: FailingReads | None = None,
     before: Callable[[], None] = lambda: None,
+    disk: DiskTier | None = None,
 ) -> Fetch:
-    """Return the cache's way to the store; ``before`` is called in the thread of each request.
+    """Return the cache's way to the store, through ``disk``; ``before`` is called in the thread of each request.
 
     All but a version that is gone and an archived object is tried again: Triton takes an error for the end of the file.
     """
@@ -155,9 +175,13 @@ def fetching(
 
     def read(info: ObjectInfo, offset: int, length: int) -> memoryview:
         before()
+        if disk is not None:
+            return disk.read_through(info, offset, length, partial(store.read, info))
         return store.read(info, offset, length)
 
-    async def fetch(info: ObjectInfo, offset: int, length: int, ticket: Ticket) -> memoryview:
+    async def fetch(
+        info: ObjectInfo, offset: int, length: int, ticket: AbstractAsyncContextManager[object]
+    ) -> memoryview:
         with failures.watch() as note:
             return await in_thread_with_retries(
                 partial(read, info, offset, length),
@@ -168,4 +192,4 @@ def fetching(
                 on_failure=note,
             )
 
-    return fetch
+    return fetch if disk is None else DiskReading(disk, fetch).fetch

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import EMPTY, Directory, File, Node, Tree
+from modelfs.tree import EMPTY, Directory, File, Node, Tree, counted
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,13 @@ class Memory:
             self._warn(f"{self._path} cannot be used ({error or type(error).__name__}); remove it")
             return EMPTY
         self._kept = root
-        return Tree(root)
+        return counted(root)
+
+    def kept_at_s(self) -> float:
+        """Return the Unix time at which what is kept was changed last; 0 where there is none."""
+        with suppress(OSError):
+            return self._path.stat().st_mtime
+        return 0.0
 
     def keep(self, tree: Tree) -> None:
         """Keep ``tree``, unless it is the one that is kept."""

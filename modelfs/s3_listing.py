@@ -1,4 +1,4 @@
-"""Listings of S3, one ListObjectsV2 request for each page.
+"""Listings of S3, one ListObjectsV2 request for each page; and of uploads in parts, one ListMultipartUploads.
 
 Law: a page tells exactly what the store told, or raises. A truncated, foreign or senseless answer is a
 CorruptAnswerError and never a short page.
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 from modelfs.answers import SenselessError, parse_date_ns, relative, xml_root
 from modelfs.blocks import ObjectInfo
@@ -21,8 +21,9 @@ from modelfs.credentials import KeySource, S3Keys
 from modelfs.errors import CorruptAnswerError
 from modelfs.s3_errors import Refusal, from_refusal
 from modelfs.spans import Cut, cut_off
-from modelfs.store import Page
+from modelfs.store import Page, UploadPage
 from modelfs.transport import OK, Link, Transport, user_agent
+from modelfs.uploads import Upload
 
 _PAGE_KEYS = 1000
 """The most that S3 gives at once."""
@@ -79,10 +80,7 @@ class Lister:
             query["continuation-token"] = token
         elif begin is not None:
             query["start-after"] = prefix + begin.last
-        # sorted, and %20 rather than "+" for a blank, as the signature asks for
-        asked = urlencode(sorted(query.items()), quote_via=quote, safe="", errors="surrogateescape")
-        url = f"{self._bucket.url}/?{asked}"
-        body = self._get(url, what)
+        body = self._get(query, what)
         try:
             page = parse_page(body, prefix=prefix, folder=folder)
         except SenselessError as error:
@@ -94,7 +92,23 @@ class Lister:
             return Page(objects, None if is_end else page.next_token)
         return page
 
-    def _get(self, url: str, what: str) -> bytes:
+    def uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Ask for one page of uploads; see ``Uploading``. It takes a permission of its own."""
+        what = f"cannot list the uploads in {self._bucket.display}"
+        prefix = f"{self._bucket.prefix}/" if self._bucket.prefix else ""
+        query = {"uploads": "", "encoding-type": "url", "max-uploads": str(_PAGE_KEYS), "prefix": prefix + folder}
+        if token is not None:
+            query |= dict(parse_qsl(token, keep_blank_values=True, errors="surrogateescape"))
+        body = self._get(query, what)
+        try:
+            return parse_uploads_page(body, prefix=prefix, folder=folder)
+        except SenselessError as error:
+            raise CorruptAnswerError(f"{what}: {error}; is the URL an S3 endpoint's?") from error
+
+    def _get(self, query: Mapping[str, str], what: str) -> bytes:
+        # sorted, and %20 rather than "+" for a blank, as the signature asks for
+        asked = urlencode(sorted(query.items()), quote_via=quote, safe="", errors="surrogateescape")
+        url = f"{self._bucket.url}/?{asked}"
         headers = self._headers
         if self._keys is not None:
             headers = signed(url, headers, self._keys(), self._bucket.region)
@@ -161,6 +175,31 @@ def _objects(root: Any, names: _Names, *, prefix: str, folder: str, encoded: boo
         key = relative(_decoded(key, encoded=encoded), prefix, folder)
         if key:  # else it is the marker of the repository's own folder
             yield ObjectInfo(key, int(size), quoted(etag), parse_date_ns(entry.findtext(names.last_modified) or ""))
+
+
+def parse_uploads_page(body: bytes, *, prefix: str, folder: str = "") -> UploadPage:
+    """Return the page that a ListMultipartUploads answer tells. Raises SenselessError for anything else.
+
+    What lies outside of ``folder`` is left out: some stores know no prefix here.
+    """
+    root = xml_root(body)
+    namespace = root.tag[: root.tag.rfind("}") + 1]
+    if root.tag != f"{namespace}ListMultipartUploadsResult":
+        raise SenselessError("the store's answer is not a listing of uploads")
+    encoded = root.findtext(f"{namespace}EncodingType") == "url"
+    found: list[Upload] = []
+    for entry in root.iterfind(f"{namespace}Upload"):
+        key = _decoded(entry.findtext(f"{namespace}Key") or "", encoded=encoded)
+        begun_ns = parse_date_ns(entry.findtext(f"{namespace}Initiated") or "")
+        if key.startswith(prefix + folder):
+            found.append(Upload(key[len(prefix) :], begun_ns))
+    if root.findtext(f"{namespace}IsTruncated") != "true":
+        return UploadPage(found, None)
+    key_marker = _decoded(root.findtext(f"{namespace}NextKeyMarker") or "", encoded=encoded)
+    markers = {"key-marker": key_marker, "upload-id-marker": root.findtext(f"{namespace}NextUploadIdMarker") or ""}
+    if not key_marker:
+        raise SenselessError("the store's answer does not tell how the listing of uploads goes on")
+    return UploadPage(found, urlencode(markers, errors="surrogateescape"))
 
 
 def _decoded(key: str, *, encoded: bool) -> str:

@@ -24,6 +24,7 @@ from modelfs.blocks import ObjectInfo
 from modelfs.gate import Models, Objects, by_model
 from modelfs.groups import Group, Versions, by_version, differ, group_of, is_key_hidden, look_alike, names_of, visible
 from modelfs.manifest import MANIFEST_NAME
+from modelfs.uploads import NO_UPLOADS, Upload, Uploads, below, why_open
 from modelfs.version_policy import CONFIG_NAME, CONFIGS_FOLDER
 from modelfs.wholeness import (
     INDEX_SUFFIX,
@@ -70,6 +71,7 @@ class _Waiting:
     is_settling: bool = False
     is_held: bool = False  # since it is not decided yet what of it is there
     is_plain: bool | None = None  # known once, at the first listing
+    is_unasked: bool = False  # whole, but nobody has asked for uploads below it
 
 
 class Settling:
@@ -85,6 +87,8 @@ class Settling:
         self._listed = listed
         self._versions: dict[str, Versions] = {}  # of the models in which something waits
         self._waiting: dict[str, dict[str, _Waiting]] = {}  # by model and version; no model has none
+        self._uploads = NO_UPLOADS  # of the last listing
+        self._open: dict[str, list[Upload]] = {}  # of them, those that hold back something of what waits, by model
 
     @property
     def pending(self) -> list[Pending]:
@@ -97,7 +101,7 @@ class Settling:
     @property
     def settles_s(self) -> float | None:
         """The moment from which the next listing can show more, or None when no group is settling."""
-        waiting = (each for _, _, each in self._all_waiting() if not self._is_old(each))
+        waiting = (each for _, _, each in self._all_waiting() if each.is_unasked or not self._is_old(each))
         return min((each.changed_s + self._settle_s for each in waiting), default=None)
 
     @property
@@ -109,6 +113,17 @@ class Settling:
         """Tell whether something of ``model`` is not shown as it was listed."""
         return model in self._waiting
 
+    def due(self, now_s: float) -> list[str]:
+        """Return the models of which uploads are to be asked for, if a listing that begins now may show more of them.
+
+        What lacks a file or a config is not asked for, however long it waits.
+        """
+        return [
+            model
+            for model, versions in self._waiting.items()
+            if any(each.is_settling and now_s - each.changed_s >= self._settle_s for each in versions.values())
+        ]
+
     def take(
         self,
         listed: Models,
@@ -116,12 +131,15 @@ class Settling:
         *,
         bare: Collection[str] = (),
         lacking: Mapping[str, Collection[str]] = _NOTHING_LACKING,
+        uploads: Uploads = NO_UPLOADS,
     ) -> list[ObjectInfo]:
         """Take a complete listing, and return the objects whose text ``show`` wants to know, the smallest first.
 
         A model whose mapping is the one of the listing before has not changed. The models ``bare`` were not listed yet.
         ``lacking`` are, by model, the keys that were not listed any more, and count until another listing agrees.
+        ``uploads`` is what was open before the listing began.
         """
+        self._uploads = uploads
         before, self._listed = self._listed, listed
         for model in dict.fromkeys((*listed, *(before or ()))):
             objects = listed.get(model, {})
@@ -143,6 +161,7 @@ class Settling:
         *,
         is_first: bool = False,
         lacking: Collection[str] = (),
+        uploads: Uploads = NO_UPLOADS,
     ) -> list[ObjectInfo]:
         """Take what counts of one model that was listed alone; see ``take``. Not for the first listing of all.
 
@@ -152,6 +171,7 @@ class Settling:
         A model is judged by its own listings, so that for this one it is as if all had been listed, and for the others
         as if nothing had.
         """
+        self._uploads = uploads
         before = self._listed or {}
         self._listed = {**before, model: objects}
         if is_first:
@@ -200,6 +220,7 @@ class Settling:
         if not self._waiting[model]:
             del self._waiting[model]
             self._versions.pop(model, None)
+            self._open.pop(model, None)
 
     # listings
 
@@ -235,7 +256,9 @@ class Settling:
 
     def _look_at(self, model: str, moment: Moment, lacking: Collection[str]) -> list[ObjectInfo]:
         """See what of ``model`` is listed now and still waits, and return the objects whose text is wanted for it."""
-        self._versions[model] = by_version((self._listed or {}).get(model, {}))
+        objects = (self._listed or {}).get(model, {})
+        self._versions[model] = by_version(objects)
+        self._open[model] = self._uploads.holding(model, objects, moment.wall_ns)
         groups = dict(self._waiting.get(model, {}))
         for version, waiting in groups.items():
             waiting.now = self._versions[model].get(version, {})
@@ -301,8 +324,34 @@ class Settling:
         """Return which waiting groups of ``model`` are shown from now on, and note of the others why not."""
         for version, waiting in groups.items():
             waiting.is_settling = not self._is_settled(waiting)
+            waiting.is_unasked = False
             waiting.reason = self._why_waits(Group(model, version), waiting, texts)
         sealed = {version for version in groups if self._is_sealed(Group(model, version), texts)}
+        whole = self._whole(model, groups, sealed, texts)
+        is_together = "" in groups and not sealed
+        return [
+            version
+            for version in whole
+            if version in sealed
+            or (sealed and not version)
+            or not self._is_uploading(Group(model, version), groups[version], is_together=is_together)
+        ]
+
+    def _is_uploading(self, group: Group, waiting: _Waiting, *, is_together: bool) -> bool:
+        """Tell whether what is whole is held back by an upload, below it or, with ``is_together``, in its model."""
+        if not self._uploads.knows(group.model):
+            waiting.is_unasked = waiting.is_settling = True
+            waiting.reason = "whether an upload below it has not ended is asked before the next listing"
+            return True
+        found = self._open[group.model]
+        found = found if is_together else below(found, group)
+        if found:
+            waiting.reason = why_open(found, group.folder)
+            waiting.is_settling = True
+        return bool(found)
+
+    def _whole(self, model: str, groups: dict[str, _Waiting], sealed: Collection[str], texts: Texts) -> list[str]:
+        """Return which waiting groups of ``model`` are whole or ``sealed``, and note of the others why they are not."""
         own = groups.get("")
         if own is None:
             return [version for version, waiting in groups.items() if version in sealed or not waiting.reason]

@@ -71,7 +71,7 @@ def mounting(sources: Mapping[str, str]) -> Iterator[Callable[[str, Callable[[],
 def mounts(found: Sequence[Mount], *, as_json: bool) -> None:
     """Print mounts."""
     if as_json:
-        _print_json([asdict(mount) for mount in found])
+        print_json([asdict(mount) for mount in found])
         return
     if not found:
         sys.stdout.write("nothing is mounted\n")
@@ -91,7 +91,7 @@ def tree(shown: "Tree", *, recursive: bool, long: bool, as_json: bool) -> None:
     """Print what a mount would show: folders with a slash behind, sorted by path."""
     rows = list(_walk(shown, recursive=recursive))
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         for row in rows:
             size = "" if row["size"] is None else row["size"]
@@ -106,7 +106,7 @@ def tree(shown: "Tree", *, recursive: bool, long: bool, as_json: bool) -> None:
 def check(lines: "Sequence[Line]", *, as_json: bool) -> None:
     """Print what a check found: a tick, a cross or a question mark, then the sentence."""
     if as_json:
-        _print_json([asdict(line) for line in lines])
+        print_json([asdict(line) for line in lines])
         return
     marks = {"good": "\u2713", "bad": "\u2717", "doubtful": "?", "known": " "}
     if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
@@ -118,7 +118,7 @@ def check(lines: "Sequence[Line]", *, as_json: bool) -> None:
 def findings(found: "Sequence[Finding]", *, as_json: bool) -> None:
     """Print what is wrong with a repository, a line each: what, and behind a semicolon what to do."""
     if as_json:
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return
     for each in found:
         text = f"{each.path or '/'}: {each.what}; {each.advice}"
@@ -128,7 +128,7 @@ def findings(found: "Sequence[Finding]", *, as_json: bool) -> None:
 def sealed(report: "Report", *, as_json: bool) -> None:
     """Print what was found, and then how each version came out."""
     if as_json:
-        _print_json(asdict(report))
+        print_json(asdict(report))
         return
     findings(report.findings, as_json=False)
     for outcome in report.outcomes:
@@ -140,7 +140,7 @@ def sealed(report: "Report", *, as_json: bool) -> None:
 def refreshed(mountpoint: str, done: "Refreshed | None", *, as_json: bool) -> None:
     """Print what a refresh changed, or that it was asked for where nobody waits."""
     if as_json:
-        _print_json({"mountpoint": mountpoint, "listed": done is not None, **(asdict(done) if done else {})})
+        print_json({"mountpoint": mountpoint, "listed": done is not None, **(asdict(done) if done else {})})
         return
     if done is None:
         sys.stdout.write(f"{printable(mountpoint)} will be listed now\n")
@@ -155,7 +155,7 @@ def refreshed(mountpoint: str, done: "Refreshed | None", *, as_json: bool) -> No
 def held_back(found: "Sequence[Held]", *, as_json: bool) -> None:
     """Print what a mount does not show as it is stored, and why."""
     if as_json:
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return
     if not found:
         sys.stdout.write("all is shown as it is stored\n")
@@ -172,7 +172,7 @@ def held_back(found: "Sequence[Held]", *, as_json: bool) -> None:
 def figures(found: "Sequence[Figure]", *, as_json: bool) -> None:
     """Print what a benchmark found: a table."""
     if as_json:
-        _print_json([asdict(figure) for figure in found])
+        print_json([asdict(figure) for figure in found])
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("left", "right", "left", "left"):
@@ -202,6 +202,8 @@ def _walk(shown: "Tree", *, recursive: bool) -> Iterator[dict[str, Any]]:
 
 def _words(mount: Mount) -> str:
     words = f"{mount.state}: {mount.reason}" if mount.reason else mount.state
+    if trouble := (mount.details.get("disk") or {}).get("trouble"):
+        words += f"; its disk cache is not used: {trouble}"
     if mount.restarts:
         times = "once" if mount.restarts == 1 else f"{mount.restarts} times"
         words += f" (worker restarted {times}, last {_time(mount.restarted_at_s)} after {mount.restart_reason})"
@@ -217,5 +219,6 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """Print what JSON can hold."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")

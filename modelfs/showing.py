@@ -19,6 +19,7 @@ from modelfs.journal import Journal
 from modelfs.remembered import Memory
 from modelfs.settle import Moment, Pending, Settling, Texts
 from modelfs.tree import Difference, Tree
+from modelfs.uploads import NO_UPLOADS, WHOLE, Uploads
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,24 @@ class Showing:
             bare = (name for name, node in folders if isinstance(node, trees.Directory) and not node.children)
             self._bare = frozenset(bare)
 
+    def due(self, now_s: float) -> list[str]:
+        """Return the models whose open uploads are to be known before a listing that begins now; see ``uploads``."""
+        if not self._settle_s or self.is_taken_over:
+            return []
+        return [WHOLE] if self._settling is None else self._settling.due(now_s)
+
     def take(
-        self, listing: list[ObjectInfo], moment: Moment, *, may_withdraw: bool, bare: Collection[str] = ()
+        self,
+        listing: list[ObjectInfo],
+        moment: Moment,
+        *,
+        may_withdraw: bool,
+        bare: Collection[str] = (),
+        uploads: Uploads = NO_UPLOADS,
     ) -> list[ObjectInfo]:
         """Take a complete listing, and return the objects whose content decides what of it is shown.
 
-        Of the folders ``bare`` only the names were listed.
+        Of the folders ``bare`` only the names were listed. ``uploads`` were open before it began.
         """
         self._go_on()
         if self._shown is trees.EMPTY and self._previous is trees.EMPTY and self._memory is not None:
@@ -95,9 +108,11 @@ class Showing:
         self._bare = frozenset(name for name in names if name not in listed)
         if self._settling is None:
             return []
-        return self._settling.take(listed, moment, bare=self._bare, lacking=self.gate.lacking)
+        return self._settling.take(listed, moment, bare=self._bare, lacking=self.gate.lacking, uploads=uploads)
 
-    def take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[ObjectInfo] | None:
+    def take_model(
+        self, model: str, listing: list[ObjectInfo], moment: Moment, *, uploads: Uploads = NO_UPLOADS
+    ) -> list[ObjectInfo] | None:
         """Take a complete listing of one model; see ``take``. None where nothing else can be shown than before."""
         self._go_on()
         before = self.gate.listed.get(model, {})
@@ -106,7 +121,7 @@ class Showing:
         if self._settling is None:
             return None if objects is before else []
         lacking = self.gate.lacking.get(model, ())
-        wanted = self._settling.take_model(model, objects, moment, is_first=is_first, lacking=lacking)
+        wanted = self._settling.take_model(model, objects, moment, is_first=is_first, lacking=lacking, uploads=uploads)
         return None if objects is before and not self._settling.is_waiting(model) else wanted
 
     def show(self, texts: Texts, model: str | None = None) -> Shown:

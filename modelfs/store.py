@@ -20,6 +20,7 @@ import trio
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
 from modelfs.spans import Cut
+from modelfs.uploads import Upload
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,25 @@ class Levelled(Protocol):
         ...
 
 
+class UploadPage(NamedTuple):
+    """One page of uploads, and the token that asks for the next one; None after the last page."""
+
+    uploads: list[Upload]
+    next_token: str | None
+
+
+@runtime_checkable
+class Uploading(Protocol):
+    """A Store that tells which uploads have begun and not ended."""
+
+    def list_uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Return the page that ``token`` names of the uploads of keys in ``folder``, which is as in ``list_page``.
+
+        One request. There may be some that have ended, as objects that ``list_page`` tells and that are as new.
+        """
+        ...
+
+
 class Reader(Protocol):
     """Fetches the bytes for a cloud's Store, which lists by itself: the part of it that an engine is. Thread-safe."""
 
@@ -139,6 +159,27 @@ class Telling(Protocol):
 
     def facts(self) -> Facts:
         """Return what is known now. May ask a credential source, and raises what that raises."""
+        ...
+
+
+class Place(NamedTuple):
+    """Where a repository's objects are, and who reads them there, the same at each start.
+
+    ``prefix`` stands before the keys in the store: empty, or with a slash at its end. ``principal`` may hold secrets;
+    None is one that cannot be told from others, and "" is nobody.
+    """
+
+    store: str
+    prefix: str
+    principal: str | None
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A Store whose blocks can be kept for others with the same rights."""
+
+    def place(self) -> Place:
+        """Return what tells it from others. May ask a credential source, and raises what that raises."""
         ...
 
 

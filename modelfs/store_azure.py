@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfs.azure_listing import Container, Lister
-from modelfs.azure_signing import AzureBearer, AzureSas, secrets_of
+from modelfs.azure_signing import AzureBearer, AzureSas, principal_of, secrets_of
 from modelfs.blocks import ObjectInfo
 from modelfs.credentials_azure import AzureAccess
 from modelfs.location import Location
 from modelfs.places import AzurePlace
-from modelfs.store import Facts, Omissions, Page, Reader
+from modelfs.store import Facts, Omissions, Page, Place, Reader, UploadPage
 from modelfs.transport import Link
 
 
@@ -57,6 +57,10 @@ class AzureStore:
         """Ask for one page of a folder; see ``Levelled``."""
         return self._omissions.readable(self._lister.page(token, folder, delimiter="/"), self._reader.unreadable)
 
+    def list_uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Ask for one page of blobs that may have blocks and no content yet; see ``Uploading``."""
+        return self._lister.uploads_page(token, folder)
+
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
         return self._reader.read(info, offset, length)
@@ -66,6 +70,12 @@ class AzureStore:
         from modelfs.azure_writing import put  # noqa: PLC0415  what a mount never does, it need not load
 
         put(self._place, key, data)
+
+    def place(self) -> Place:
+        """Return what tells this repository from others; see ``Placed``."""
+        prefix = f"{self._place.prefix}/" if self._place.prefix else ""
+        principal = "" if self.access.source is None else principal_of(self.access.source())
+        return Place(f"az {self.access.service_url.rstrip('/').lower()} {self._place.container}", prefix, principal)
 
     def identify(self) -> list[str]:
         """Return what a listing depends on; see ``Shareable``."""

@@ -16,7 +16,7 @@ from modelfs.gcs_tokens import Tokens
 from modelfs.location import Location
 from modelfs.places import GCSPlace
 from modelfs.spans import Cut
-from modelfs.store import Facts, Omissions, Page, Reader
+from modelfs.store import Facts, Omissions, Page, Place, Reader
 from modelfs.transport import Link
 
 
@@ -84,6 +84,12 @@ class GCSStore:
         from modelfs.gcs_writing import put  # noqa: PLC0415  what a mount never does, it need not load
 
         put(self._place, key, data)
+
+    def place(self) -> Place:
+        """Return what tells this repository from others; see ``Placed``."""
+        prefix = f"{self._place.prefix}/" if self._place.prefix else ""
+        principal = "" if self._tokens is None else self._tokens.principal()
+        return Place(f"gs {self._endpoint.rstrip('/')} {self._place.bucket}", prefix, principal)
 
     def identify(self) -> list[str]:
         """Return what a listing depends on; see ``Shareable``."""

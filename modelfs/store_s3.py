@@ -6,20 +6,23 @@ Law: listing and reading have the same credentials, endpoint and headers, from o
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from modelfs import s3_address
 from modelfs.blocks import ObjectInfo
-from modelfs.credentials import KeySource
+from modelfs.credentials import KeySource, principal_of
 from modelfs.location import Location
 from modelfs.places import S3Place
 from modelfs.s3_address import Where
 from modelfs.s3_errors import WrongRegionError
 from modelfs.s3_listing import Bucket, Lister
 from modelfs.spans import Cut
-from modelfs.store import Facts, Omissions, Page, Reader
+from modelfs.store import Facts, Omissions, Page, Place, Reader, UploadPage
 from modelfs.transport import Link
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_REGION = "us-east-1"
 """What private stores take, and where AWS tells of the bucket's own region."""
@@ -100,16 +103,22 @@ class S3Store:
         """Ask for one page of a folder; see ``Levelled``."""
         return self._page(lambda lister: lister.page(token, folder, delimiter="/"))
 
+    def list_uploads_page(self, token: str | None, folder: str = "") -> UploadPage:
+        """Ask for one page of uploads; see ``Uploading``."""
+        return self._in_region(lambda lister: lister.uploads_page(token, folder))
+
     def _page(self, ask: Callable[[Lister], Page]) -> Page:
+        return self._omissions.readable(self._in_region(ask), self._reader.unreadable)
+
+    def _in_region(self, ask: Callable[[Lister], T]) -> T:
         try:
-            page = ask(self._lister)
+            return ask(self._lister)
         except WrongRegionError as error:
             if not self._follows_region or error.region in ("", self.region):
                 raise
             log.info("the bucket is in another region display=%s region=%s", self._location.display, error.region)
             self._connect(error.region)
-            page = ask(self._lister)
-        return self._omissions.readable(page, self._reader.unreadable)
+            return ask(self._lister)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:
         """Return exactly ``[offset, offset + length)`` of this version; see ``Store.read``."""
@@ -120,6 +129,13 @@ class S3Store:
         from modelfs.s3_writing import put  # noqa: PLC0415  what a mount never does, it need not load
 
         put(self._bucket, key, data, keys=self._keys, link=self._link)
+
+    def place(self) -> Place:
+        """Return what tells this repository from others; see ``Placed``. The region is no part of it."""
+        endpoint = self._where.endpoint_url or "aws"
+        prefix = f"{self._location.prefix}/" if self._location.prefix else ""
+        principal = "" if self._keys is None else principal_of(self._keys)
+        return Place(f"s3 {endpoint.rstrip('/').lower()} {self._location.bucket}", prefix, principal)
 
     def identify(self) -> list[str]:
         """Return what a listing depends on; see ``Shareable``."""

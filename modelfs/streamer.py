@@ -126,6 +126,18 @@ class Streamer:
                 self.info, position // BLOCK_BYTES, advice.unit, self._landed, since_s=began_s
             )
 
+    async def check_readable(self) -> None:
+        """Ask the store for a block that is not in memory. Raises a ModelfsError where it cannot be had.
+
+        Rather for one that nobody has asked for: what is on its way may have been asked for in time.
+        """
+        blocks = range(block_count(self.info.size, block_bytes=BLOCK_BYTES))
+        missing = next((index for index in blocks if not self._cache.holds(self.info, index)), None)
+        if missing is None:
+            missing = next((index for index in blocks if self._cache.landed(self.info, index) is None), None)
+        if missing is not None:
+            await self._cache.read(self.info, missing, 1)
+
     def close(self) -> None:
         """Tell the cache that nobody has the file open."""
         self._is_open = False
@@ -195,7 +207,9 @@ class Streamer:
                 continue
             del self._left[start]
             extent = self._cache.landed(self.info, index)
-            if extent is not None and extent.offset <= start and self._cache.hold(extent):
+            if extent is None or extent.waiters or extent.offset > start:
+                continue  # it has left, or has come again and is being pushed
+            if self._cache.hold(extent):
                 self._shed(extent, start)
 
     def _was_given(self, index: int, stop: int) -> bool:

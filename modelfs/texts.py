@@ -4,12 +4,12 @@ Law: never in the way of a refresh. All that one refresh asks for is read within
 and bytes; what cannot be read is None, and what does not fit is left out. ``settle`` says what follows from that.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import trio
+from cachetools import LRUCache
 
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError
@@ -28,8 +28,7 @@ class TextReader:
     def __init__(self, store: Store, policy: RetryPolicy) -> None:
         self._store = store
         self._policy = policy
-        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version, the last used behind
-        self._kept_bytes = 0
+        self._kept: LRUCache[tuple[str, str], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)  # by key and version
 
     async def read(self, wanted: Sequence[ObjectInfo], *, deadline_s: float | None = None) -> dict[str, bytes | None]:
         """Return the contents of ``wanted`` by key, as far as the bounds allow, in this order; None is a failure."""
@@ -67,20 +66,7 @@ class TextReader:
             )
         except ModelfsError:
             return  # what follows from it is told where it is decided
-        found[info.key] = bytes(text)
-        self._keep(info, bytes(text))
+        found[info.key] = self._kept[info.key, info.version] = bytes(text)
 
     def _recall(self, info: ObjectInfo) -> bytes | None:
-        if not info.size:
-            return b""
-        text = self._kept.get((info.key, info.version))
-        if text is not None:
-            self._kept.move_to_end((info.key, info.version))
-        return text
-
-    def _keep(self, info: ObjectInfo, text: bytes) -> None:
-        self._kept[info.key, info.version] = text
-        self._kept_bytes += len(text)
-        while self._kept_bytes > KEPT_BYTES:
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped)
+        return self._kept.get((info.key, info.version)) if info.size else b""

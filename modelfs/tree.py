@@ -134,6 +134,11 @@ class Tree:
 EMPTY = Tree(Directory({}, 0))
 
 
+def counted(root: Directory) -> Tree:
+    """Return the tree of ``root``, of which nothing is omitted. Walks it."""
+    return Tree(root, (), *_count(root))
+
+
 def find_below(node: Node, path: str) -> Node | None:
     """Return the node at ``path`` below ``node``, which is "" itself, or None."""
     for name in path.split("/") if path else ():

@@ -35,6 +35,8 @@ from modelfs.showing import Showing, Shown
 from modelfs.store import RetryPolicy, Store, list_everything
 from modelfs.texts import TextReader
 from modelfs.tree import Difference, Directory, Node, Tree, find_below
+from modelfs.upload_reader import UploadReader
+from modelfs.uploads import Uploads
 from modelfs.withdrawn import Gone, Withdrawn
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class View:
         self._settles_s: float | None = None
         self._withdrawn = Withdrawn()
         self._texts = TextReader(store, policy)
+        self._uploads = UploadReader(store)
         self._asked = trio.Event()
         self._patience = trio.CancelScope()  # of the wait for the next listing; its deadline may come nearer
         self._turn = trio.Lock()  # to take a listing
@@ -188,17 +191,23 @@ class View:
         """List, swap the tree if anything differs, and return where. Raises a ModelfsError and changes nothing.
 
         A listing that ``is_early`` shows what is new, and withdraws nothing.
-        ``on_page`` is told the number of objects so far after each page.
+        ``on_page`` is told the number of objects so far after each page, and of 0 before the first one.
         """
         listing = None if is_early else self._listings.of_another()
+        due = await self._due() if listing is None else []
+        uploads = await self._uploads.read(due, is_first=not self._taken)
+        if due and on_page is not None:
+            await on_page(0)
         if listing is None:
             listing = await self._listings.own(on_page, is_early=is_early)
+            self._uploads.note_listed()
         async with self._turn:
             self._alone = {model: at_s for model, at_s in self._alone.items() if at_s > listing.began_s}
             objects = await self._with_what_is_newer(listing.objects)
             moment = Moment(listing.began_s, trio.current_time(), time.time_ns())
             bare = listing.bare - self._alone.keys()
-            take = partial(self._showing.take, objects, moment, may_withdraw=listing.is_witness, bare=bare)
+            is_witness = listing.is_witness
+            take = partial(self._showing.take, objects, moment, may_withdraw=is_witness, bare=bare, uploads=uploads)
             texts = await self._texts.read(await self._in_thread(take))
             shown = await self._in_thread(partial(self._showing.show, texts))
             self._taken += 1
@@ -216,13 +225,22 @@ class View:
         ``refresh``, and for one model by one task at a time. Of what is returned ``note_told`` is told in the end.
         """
         while True:
+            due = await self._due()
+            uploads = await self._uploads.read([model] if model in due or self._showing.is_bare(model) else ())
             began_s, taken = trio.current_time(), self._taken
             listing = await self._list_alone(model)
+            self._uploads.note_listed()
             async with self._turn:
                 if taken == self._taken:
                     self._alone[model] = trio.current_time()
                     self._listings.note_use(model, is_open=True)
-                    return await self._take_model(model, listing, Moment(began_s, trio.current_time(), time.time_ns()))
+                    moment = Moment(began_s, trio.current_time(), time.time_ns())
+                    return await self._take_model(model, listing, moment, uploads)
+
+    async def _due(self) -> list[str]:
+        """Return the models whose open uploads are to be known before the listing that begins now."""
+        async with self._turn:
+            return [] if self._listings.is_on_open and not self._taken else self._showing.due(trio.current_time())
 
     async def _list_alone(self, model: str) -> list[ObjectInfo]:
         return await list_everything(self._store, folder=f"{model}/", policy=ALONE_POLICY, limiter=self._alone_limiter)
@@ -247,8 +265,10 @@ class View:
         await gather(sorted(self._alone), ask)
         return [info for objects in found.values() for info in objects.values()]
 
-    async def _take_model(self, model: str, listing: list[ObjectInfo], moment: Moment) -> list[Difference]:
-        wanted = await self._in_thread(partial(self._showing.take_model, model, listing, moment))
+    async def _take_model(
+        self, model: str, listing: list[ObjectInfo], moment: Moment, uploads: Uploads
+    ) -> list[Difference]:
+        wanted = await self._in_thread(partial(self._showing.take_model, model, listing, moment, uploads=uploads))
         if wanted is None:
             return []
         texts = await self._texts.read(wanted, deadline_s=ALONE_POLICY.deadline_s)

@@ -12,6 +12,8 @@ had to wait for a core costs one listing and no more: two listings in 60 polls w
 
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 PAUSE_S = 0.08
 """A poll asks something all the time: a model of ten files takes some milliseconds. A load after an upload comes 0.1 s
 later at the earliest."""
@@ -40,19 +42,18 @@ class Visits:
     """The threads that have read the root lately."""
 
     def __init__(self) -> None:
-        self._visits: dict[int, _Visit] = {}  # by thread, the last reader behind
+        self._visits: LRUCache[int, _Visit] = LRUCache(KEPT)  # by thread
+        self._last: _Visit | None = None  # of who began to read last
 
     def note_reading(self, thread: int, now_s: float, *, names: int) -> None:
         """Take note that ``thread`` begins to read the root, which holds so many ``names``."""
-        self._visits.pop(thread, None)
-        self._visits[thread] = _Visit(now_s, now_s + WALK_S + WALK_S_FOR_EACH * names, now_s)
-        while len(self._visits) > KEPT:
-            del self._visits[next(iter(self._visits))]
+        visit = _Visit(now_s, now_s + WALK_S + WALK_S_FOR_EACH * names, now_s)
+        self._last = self._visits[thread] = visit
 
     def note_more(self, now_s: float) -> None:
         """Take note that the root is being read on: by its last reader, as far as the kernel says."""
-        if self._visits:
-            self._visits[next(reversed(self._visits))].asked_s = now_s
+        if self._last is not None:
+            self._last.asked_s = now_s
 
     def note_request(self, thread: int, now_s: float) -> None:
         """Take note that ``thread`` asks for something else than a name in the root."""

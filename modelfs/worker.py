@@ -24,9 +24,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,19 +35,24 @@ from pyfuse3 import InodeT
 from modelfs import collector, control, kernel, location, logs, mounting, runtime, unmounting
 from modelfs.buffers import Buffers
 from modelfs.config import Config
-from modelfs.errors import ModelfsError, UsageError
+from modelfs.disk import DiskTier
+from modelfs.disk_opening import close_tier, open_tier
+from modelfs.errors import ModelfsError, StoreUnavailableError, UsageError
 from modelfs.journal import Journal
+from modelfs.journal import Shown as Inheritance
 from modelfs.listings import Listings
 from modelfs.looks import Looks
 from modelfs.memory_limit import memory_limit_bytes
+from modelfs.offline import OfflineStore
 from modelfs.opening import open_at_once, open_configured
 from modelfs.operations import Operations, Ownership
 from modelfs.priority import Priority
 from modelfs.reading import Reading
 from modelfs.remembered import Memory
+from modelfs.reports import Reports
 from modelfs.sharing import Sharing
 from modelfs.store import Levelled, RetryPolicy, Shareable, Store
-from modelfs.trial import try_living
+from modelfs.tree import EMPTY, Difference, File
 from modelfs.view import View
 from modelfs.xattrs import Xattrs
 
@@ -63,11 +66,12 @@ FUSE_TASKS_IDLE = 8
 
 STILL_HERE_S = 1.0  # how often the supervisor hears that a mount waits for something to settle
 
-PENDING_TOLD = 100  # folders, in one answer
-
-CHANGES_TOLD = 100  # paths, to who waits for a refresh
-
 UNMOUNTING_S = 5.0
+
+NOT_REMEMBERED = (
+    "there is nothing that --offline could show: with these keys, nothing was mounted here before that had a cache on a"
+    " disk. Mount it without --offline."
+)
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -91,9 +95,11 @@ class Worker:
         descriptors = plan.get("journal_fds")
         self._journal = Journal(descriptors) if descriptors else None
         self._takes_over = self._journal is not None and bool(plan.get("takes_over"))
+        self._memory: Memory
         self._view: View
         self._operations: Operations
         self._reading: Reading
+        self._disk: DiskTier | None = None
         self._looks: Looks
 
     async def run(self) -> int:
@@ -108,9 +114,12 @@ class Worker:
             return 2
         async with trio.open_nursery() as nursery:
             self._assemble(nursery)
+            if self._disk is None and self._takes_over:
+                nursery.start_soon(self._open_disk_later)
             fuse_fd = await self._hear_mounted()
             if fuse_fd is not None:
                 await self._serve(fuse_fd, nursery)
+            await close_tier(self._disk)
             nursery.cancel_scope.cancel()
         await self._listings.leave()
         return 0
@@ -128,6 +137,25 @@ class Worker:
         self._view.take_over(shown)
         return True
 
+    async def _open_disk(self) -> None:
+        """Open what this machine keeps on a disk. A store that refuses has ended the mount before."""
+        self._disk = await open_tier(
+            self._plan["cache_dir"],
+            self._store,
+            source=self._plan["source"],
+            group=self._config.cache_group,
+            quota_bytes=self._config.cache_size_bytes,
+            memory_bytes=self._config.memory_bytes,
+            buffers=self._buffers,
+            before=self._priority.work,
+        )
+
+    async def _open_disk_later(self) -> None:
+        """Open it for a mount that is served already: who takes over asks no store first."""
+        await self._open_disk()
+        if self._disk is not None:
+            self._reading.use_disk(self._disk)
+
     async def _open_at_once(self) -> None:
         self._store = await open_at_once(self._location, self._config, self._buffers)
 
@@ -144,12 +172,40 @@ class Worker:
             await self._tell_page(objects)
             began_s = trio.current_time()
 
-        await self._view.refresh(time_page)
+        if self._config.offline:
+            await self._show_remembered(UsageError(NOT_REMEMBERED))
+            return
+        try:
+            await self._view.refresh(time_page)
+        except StoreUnavailableError as error:
+            await self._show_remembered(error)
+            return
+        await self._open_disk()
+        if self._disk is not None:
+            await trio.to_thread.run_sync(self._disk.note_let_in, self._plan["mountpoint"])
         await self._wait_for_the_young()
+
+    async def _show_remembered(self, why: ModelfsError) -> None:
+        """Show what was shown last here, for what of it is on the disk. Raises ``why`` where that cannot be.
+
+        Only to those whom the store let in last: what others were shown is not for us.
+        """
+        await self._open_disk()
+        disk, shown = self._disk, EMPTY
+        if disk is not None and await trio.to_thread.run_sync(disk.was_let_in, self._plan["mountpoint"]):
+            shown = await trio.to_thread.run_sync(self._memory.recall)
+        if shown is EMPTY:
+            raise why
+        because = "the mount is --offline" if self._config.offline else str(why)
+        log.warning(
+            "what was shown here last is shown, and read from the disk files=%d because=%r", shown.files, because
+        )
+        self._view.take_over(Inheritance(shown, self._memory.kept_at_s(), []))
 
     def _make_view(self, *, most_objects: int | None) -> None:
         config = self._config
-        memory = Memory(
+        store = self._asked()
+        self._memory = memory = Memory(
             self._plan["state_dir"],
             repository=f"{self._plan['source']} {config.endpoint_url or ''}".strip(),
             mountpoint=self._plan["mountpoint"],
@@ -157,13 +213,13 @@ class Worker:
         policy = RetryPolicy(deadline_s=config.mount_timeout_s)
         limiter = trio.CapacityLimiter(2)
         sharing = None
-        if config.share_listings and isinstance(self._store, Shareable):
-            identify = partial(_identity, self._store, str(config.refresh_s))
+        if config.share_listings and isinstance(store, Shareable):
+            identify = partial(_identity, store, str(config.refresh_s))
             sharing = Sharing(str(Path(self._plan["runtime_folder"]).parent), identify)
-        if config.list_mode == "on-open" and not isinstance(self._store, Levelled):
+        if config.list_mode == "on-open" and not config.offline and not isinstance(store, Levelled):
             raise UsageError(f"{self._plan['source']} cannot be listed model by model. Leave --list on-open out.")
         self._listings = Listings(
-            self._store,
+            store,
             policy=policy,
             limiter=limiter,
             period_s=config.refresh_s,
@@ -172,7 +228,7 @@ class Worker:
             most_objects=most_objects,
         )
         self._view = View(
-            self._store,
+            store,
             policy=policy,
             limiter=limiter,
             show_hidden=config.show_hidden,
@@ -181,6 +237,10 @@ class Worker:
             listings=self._listings,
             journal=self._journal,
         )
+
+    def _asked(self) -> Store:
+        """Return what is asked for listings and bytes: the store, or nobody."""
+        return OfflineStore() if self._config.offline else self._store
 
     async def _wait_for_the_young(self) -> None:
         """List again when what was stored just now has settled: a Triton that reads once must see it."""
@@ -203,7 +263,7 @@ class Worker:
     def _assemble(self, nursery: trio.Nursery) -> None:
         config = self._config
         self._reading = Reading(
-            self._store,
+            self._asked(),
             self._view,
             buffers=self._buffers,
             nursery=nursery,
@@ -216,6 +276,7 @@ class Worker:
             fastest_answer_s=self._fastest_page_s,
             deadline_s=config.read_deadline_s,
             stall_timeout_s=config.stall_timeout_s,
+            disk=self._disk,
         )
         ownership = Ownership(
             uid=os.getuid() if config.uid is None else config.uid,
@@ -254,23 +315,37 @@ class Worker:
         if self._config.read_ahead_kib:
             await trio.to_thread.run_sync(kernel.tune, self._plan["mountpoint"], self._config.read_ahead_kib)
         socket_path = runtime.control_socket(self._plan["runtime_folder"])
-        commands: dict[str, control.Handler] = {
-            "status": self._status,
-            "check": self._check,
-            "refresh": self._refresh,
-            "pending": self._pending,
-        }
-        await nursery.start(partial(control.serve, socket_path, commands))
+        await nursery.start(partial(control.serve, socket_path, self._reports().commands))
         self._priority.answer_first()
         nursery.start_soon(self._reading.keep_lean, lambda: self._operations.reads)
         nursery.start_soon(collector.keep_sweeping)
         if self._operations.inherited is not None:
             nursery.start_soon(self._operations.inherited.keep_lean)
-        nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._operations.invalidate)
+        if not self._config.offline:
+            nursery.start_soon(self._view.keep_fresh, self._config.refresh_s, self._tell_changes)
         await self._tell(event="serving")
+        if not self._config.offline:
+            nursery.start_soon(self._give_up_gone)
         nursery.start_soon(self._obey, ended, device)
         nursery.start_soon(_watch_connection, self._init_fd, ended)
         await ended.wait()
+
+    async def _tell_changes(self, differences: list[Difference]) -> None:
+        """Tell the kernel what has changed, and the disk what will not be read any more."""
+        await self._operations.invalidate(differences)
+        await self._give_up_gone()
+
+    async def _give_up_gone(self) -> None:
+        if self._disk is not None:
+            # with a limiter of its own: it waits for the writers, and is never waited for
+            mark = partial(self._disk.mark_gone, self._is_shown)
+            await trio.to_thread.run_sync(mark, limiter=trio.CapacityLimiter(1))
+
+    def _is_shown(self, key: str, version: str) -> bool:
+        """Tell whether the repository shows this object, or has not been asked."""
+        node = self._view.tree.find(key)
+        is_it = isinstance(node, File) and node.info.version == version
+        return is_it or self._view.is_bare(key.partition("/")[0])
 
     async def _run_fuse(self, ended: trio.Event) -> None:
         try:
@@ -299,71 +374,18 @@ class Worker:
         entry = mounting.mounted_at(self._plan["mountpoint"])
         return entry.device if entry else None
 
-    def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """Return what ``modelfs status`` shows. Times are Unix seconds."""
-        health = self._view.health()
-        failing = self._reading.failing.now()
-        tree = self._view.tree
-        reason = health.error or failing.reason
-        return {
-            "healthy": not reason,
-            "reason": reason,
-            "refresh_s": self._config.refresh_s,
-            "failing_since_s": health.failing_since,
-            "listed_at_s": health.listed_at,
-            "listings": health.listings,
-            "listing_is_shared": health.is_shared,
-            "folders_not_listed": health.bare,
-            "reads_failing": failing.reads,
-            "reads_failing_since_s": failing.since,
-            "read_error": failing.error,
-            "files": tree.files,
-            "bytes": tree.total_bytes,
-            "objects_not_shown": len(tree.omissions),
-            "folders_pending": len(self._view.pending),
-            "pending": [{"folder": each.folder, "reason": each.reason} for each in self._view.pending[:PENDING_TOLD]],
-            "inodes": len(self._operations.inodes),
-            "open_files": self._operations.open_files,
-            "reads": self._operations.reads,
-            "read_bytes": self._operations.read_bytes,
-            **self._reading.statistics(),
-        }
-
-    async def _check(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """Return what ``modelfs check MOUNTPOINT`` tells of the store, asked with our own credentials."""
-        lines = await try_living(
+    def _reports(self) -> Reports:
+        return Reports(
             self._store,
             self._location,
-            find_largest=self._view.tree.largest,
-            pages=self._view.health().pages,
+            self._view,
+            self._operations,
+            looks=self._looks,
+            reading=self._reading,
+            disk=lambda: self._disk,
             refresh_s=self._config.refresh_s,
+            is_offline=self._config.offline,
         )
-        return {"lines": [asdict(line) for line in lines]}
-
-    def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended."""
-        number, model = request.get("number"), request.get("model")
-        if not isinstance(number, int):
-            return {"number": self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))}
-        ended = self._view.round(number) if model is None else self._looks.round(number)
-        if ended is None:
-            return {"ended": False}
-        changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
-        pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
-        return {
-            "ended": True,
-            "error": ended.error,
-            "changed": changed[:CHANGES_TOLD],
-            "changes": len(changed),
-            "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
-        }
-
-    def _pending(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the next folders that are not shown as they are stored, behind the one that the request names."""
-        after = str(request.get("after", ""))
-        waiting = islice((each for each in self._view.pending if each.folder > after), PENDING_TOLD)
-        find = self._view.tree.find
-        return {"pending": [{**each._asdict(), "is_shown": find(each.folder) is not None} for each in waiting]}
 
     async def _hear_mounted(self) -> int | None:
         """Return the FUSE descriptor, or None when there will be none."""

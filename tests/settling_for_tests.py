@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from modelfs.blocks import ObjectInfo
 from modelfs.gate import by_model, model_of
 from modelfs.settle import Moment, Settling
+from modelfs.uploads import WHOLE, Upload, Uploads
 
 SETTLE_S = 10.0
 WALL_NS = 1_800_000_000_000_000_000
@@ -22,12 +23,25 @@ class Repository:
         self.asked: list[str] = []
         self.unreadable: set[str] = set()
         self.date_ns = WALL_NS
+        self.uploads: list[Upload] = []
+        self.asks = True
+        """Whether the store was asked for uploads of what is due."""
+        self.asked_uploads: list[str] = []
+        self._is_first = True
         self._lacking: dict[str, frozenset[str]] = {}
 
     def listed(self, stored: Contents, at_s: float, *, taking_s: float = 0.0) -> dict[str, str]:
         """Return the key and version of all that is shown once ``stored`` was listed at ``at_s``."""
         listing = by_model(infos_of(stored, self.date_ns))
-        wanted = self.settling.take(listing, Moment(at_s, at_s + taking_s, WALL_NS), lacking=self._lacking)
+        self.asked_uploads = [WHOLE] if self._is_first else self.settling.due(at_s)
+        self._is_first = False
+        uploads = {model: [each for each in self.uploads if model_of(each.key) == model] for model in listing}
+        wanted = self.settling.take(
+            listing,
+            Moment(at_s, at_s + taking_s, WALL_NS),
+            lacking=self._lacking,
+            uploads=Uploads(uploads, frozenset(self.asked_uploads if self.asks else ())),
+        )
         self.asked = [info.key for info in wanted]
         texts = {key: None if key in self.unreadable else stored[key].encode() for key in self.asked}
         return {info.key: info.version for info in self.settling.show(texts)}

@@ -309,7 +309,7 @@ def test_an_extent_knows_its_blocks() -> None:
 # random schedules
 
 READS = ("read", "cancelled read", "prefetch", "pushed prefetch")
-actions = st.sampled_from([*READS, "read to end", "abandon", "drop idle", "fail", "break", "wait"])
+actions = st.sampled_from([*READS, "read past", "read to end", "abandon", "drop idle", "fail", "break", "wait"])
 pauses = st.sampled_from([0, 0.5, 1, 3])
 steps = st.tuples(actions, st.integers(0, 2), st.integers(0, 11), st.integers(1, 8), pauses)
 
@@ -340,6 +340,8 @@ async def act(lab: Lab, action: str, file: ObjectInfo, index: int, unit: int) ->
         case "pushed prefetch":
             landed = partial(push, lab, unit)
             lab.cache.prefetch(file, range(index, block_count(file.size, block_bytes=B)), unit, landed)
+        case "read past":  # also what a push holds
+            pass_by(lab, file, index)
         case "read to end":
             lab.cache.read_to_end(file, index)
         case "drop idle":
@@ -350,6 +352,13 @@ async def act(lab: Lab, action: str, file: ObjectInfo, index: int, unit: int) ->
             await trio.sleep(lab.source.delay_s)
         case _:
             lab.source.fails.append(StoreUnavailableError("away") if action == "fail" else ZeroDivisionError("a bug"))
+
+
+def pass_by(lab: Lab, file: ObjectInfo, index: int) -> None:
+    """Have what has landed be shed, as a reader does who has come past it."""
+    extent = lab.cache.landed(file, index)
+    if extent is not None and lab.cache.hold(extent):
+        lab.cache.shed(extent, [index for index in extent.blocks if index % 2])
 
 
 def push(lab: Lab, number: int, extent: Extent) -> None:

@@ -137,6 +137,26 @@ def test_what_is_shed_leaves_the_blocks_that_are_kept_and_their_bytes() -> None:
     run(body)
 
 
+def test_what_two_hold_is_shed_once_and_the_cache_serves_on() -> None:
+    async def body(lab: Lab) -> None:
+        landed: list[Extent] = []
+        lab.cache.prefetch(info("a"), range(8), 8, landed.append)
+        await trio.sleep(2)
+        assert lab.cache.hold(landed[0])  # a push
+        assert lab.cache.hold(landed[0])  # a reader that has passed what an earlier push had left to it
+        lab.cache.shed(landed[0], [0, 4])
+        lab.cache.shed(landed[0], [4])
+        check_cache(lab.cache)
+        for index in range(8):
+            await check_read(lab.cache, info("a"), index)
+        for name in ("b", "c"):
+            for index in range(0, 12, 2):
+                await check_read(lab.cache, info(name), index, 2)  # which has all else evicted
+        check_cache(lab.cache)
+
+    run(body)
+
+
 def test_a_reader_that_waits_for_room_wakes_when_something_is_shed() -> None:
     async def body(lab: Lab) -> None:
         landed: list[Extent] = []

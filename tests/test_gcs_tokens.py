@@ -32,6 +32,9 @@ class Fake:
     def edition(self) -> Hashable:
         return self.now_edition
 
+    def principal(self) -> str:
+        return "me"
+
     @property
     def value(self) -> str:
         return self.tokens().value

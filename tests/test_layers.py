@@ -34,6 +34,7 @@ ROWS = (
     ("tree",),
     ("model_files", "withdrawn"),
     ("lint", "groups"),
+    ("uploads",),
     ("settle",),
     # what is set, and who we are to a store
     ("config_values",),
@@ -59,10 +60,18 @@ ROWS = (
     ("direct_client", "obstore_s3", "obstore_azure", "obstore_gcs", "aiohttp_errors", "fsspec_client", "unpinned_http"),
     ("direct_s3", "fsspec_s3", "fsspec_azure", "fsspec_gcs"),
     ("store_s3", "store_azure", "store_gcs", "store_local", "store_unpinned"),
-    ("engines", "late_store"),
+    ("engines", "late_store", "offline"),
     ("opening", "trial"),
     # what is read, and what is shown
-    ("connections", "memory_limit", "remembered", "journal", "texts", "sharing", "collector"),
+    ("connections", "memory_limit", "remembered", "journal", "texts", "upload_reader", "sharing", "collector"),
+    ("disk_format", "disk_locks", "disk_policy", "disk_tally", "disk_trouble", "disk_ways"),
+    ("disk_chunks", "disk_index"),
+    ("disk_home",),
+    ("disk_census",),
+    ("disk_ledger",),
+    ("disk_writer",),
+    ("disk",),
+    ("disk_opening", "disk_reading", "disk_inventory"),
     ("extents", "splitting", "on_open"),
     ("listings", "showing"),
     ("cache", "view"),
@@ -71,13 +80,16 @@ ROWS = (
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),
-    ("kernel", "control", "unmounting"),
+    ("kernel", "control", "unmounting", "disk_places"),
+    ("reports",),
     ("worker",),
     # the command line
     ("mounts", "launch", "listing", "linting", "comparing"),
-    ("check", "several", "bench", "sealing", "refreshing", "held_back"),
+    ("check", "several", "bench", "sealing", "refreshing", "warming", "held_back"),
+    ("warming_mount",),
     ("show", "cli_options"),
-    ("cli_bench", "cli_publish"),
+    ("show_cache",),
+    ("cli_bench", "cli_cache", "cli_publish"),
     ("cli",),
     ("__main__",),
 )
@@ -105,8 +117,10 @@ ONLY_IN = {
     "gcsfs": {"fsspec_gcs"},
     "adlfs": {"fsspec_azure"},
     "pydantic": {"config", "sources"},
-    "typer": {"cli", "cli_bench", "cli_options", "cli_publish"},
-    "rich": {"show"},
+    "typer": {"cli", "cli_bench", "cli_cache", "cli_options", "cli_publish"},
+    "rich": {"show", "show_cache"},
+    "sqlite3": {"cli_cache", "disk_census", "disk_index", "disk_ledger", "disk_trouble"},
+    "xxhash": {"disk_format"},
 }
 """The libraries that only some modules may know."""
 
@@ -169,7 +183,19 @@ def test_library_is_known_only_where_it_belongs(library: str) -> None:
 
 def test_config_is_known_only_to_those_who_put_things_together() -> None:
     users = {module for module in MODULES if "config" in ours(module)}
-    shell = {"cli", "cli_bench", "cli_options", "launch", "listing", "check", "bench", "linting", "sealing"}
+    shell = {
+        "cli",
+        "cli_bench",
+        "cli_cache",
+        "cli_options",
+        "launch",
+        "listing",
+        "check",
+        "bench",
+        "linting",
+        "sealing",
+        "warming",
+    }
     assert users <= {"config_page", "sources", "worker", "opening", *shell}
 
 

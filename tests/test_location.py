@@ -1,7 +1,7 @@
 """Locations: the table of good and bad URLs, and what holds for every text."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelfs.errors import UsageError
@@ -335,6 +335,8 @@ def _parse_or_none(url: str) -> Location | None:
 
 
 @given(URLS)
+@example("A://#@:")
+@example("a://h#@b:c")
 def test_parse_raises_nothing_but_usage_errors_and_display_is_idempotent(url: str) -> None:
     location = _parse_or_none(url)
     if location is None:

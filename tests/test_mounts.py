@@ -38,6 +38,7 @@ class Bench:
         self.root = str(self.runtime_dir)
         self.environment = {**os.environ, "MODELFS_RUNTIME_DIR": self.root, "HOME": str(folder)}
         self.environment |= {"MODELFS_STATE_DIR": str(folder / "state"), "MODELFS_SETTLE": "0"}
+        self.environment["MODELFS_CACHE_SIZE"] = "0"
         self.environment.pop("NOTIFY_SOCKET", None)
 
     def start_fake(self, what: str = "ok", *options: str) -> Supervised:

@@ -43,6 +43,44 @@ async def test_a_replaced_file_that_is_gone_is_estale_at_open_and_not_first_at_a
         assert isinstance(await open_it(mount, "m/2/model.onnx"), pyfuse3.FileInfo)
 
 
+async def test_r12_a_replaced_file_of_which_a_part_is_in_memory_is_estale_at_open() -> None:
+    async with mounted(old(), settle_s=SETTLE_S) as mount:
+        info = mount.view.tree.find(PATH).info  # type: ignore[union-attr]  # it is there
+        await mount.cache.read(info, 0, 1)
+        mount.store.put(PATH, b"new")
+        await mount.view.refresh()
+        assert mount.cache.landed(info, 0) is not None
+        assert mount.cache.landed(info, 1) is None
+        assert await open_it(mount) == errno.ESTALE
+        assert mount.operations.open_files == 0
+
+
+async def test_r12_a_replaced_file_that_is_wholly_in_memory_opens_and_is_read() -> None:
+    async with mounted(old(), settle_s=SETTLE_S) as mount:
+        info = mount.view.tree.find(PATH).info  # type: ignore[union-attr]  # it is there
+        await mount.cache.read(info, 0, 3)
+        mount.store.put(PATH, b"new")
+        await mount.view.refresh()
+        assert await mount.kernel.read_whole(PATH) == b"o" * 3 * BLOCK_BYTES
+
+
+async def test_r12_what_a_reader_has_found_gone_is_estale_at_open_before_any_listing_tells() -> None:
+    async with mounted(old(), settle_s=SETTLE_S) as mount:
+        attributes = await mount.kernel.lookup(PATH)
+        handle = await mount.kernel.open(attributes.st_ino)
+        content = b"o" * 3 * BLOCK_BYTES
+        mount.store.put(PATH, b"new")
+        with pytest.raises(pyfuse3.FUSEError):
+            await mount.operations.read(handle, 2 * BLOCK_BYTES, 1)
+        assert not mount.view.is_replaced(mount.view.tree.find(PATH).info)  # type: ignore[union-attr]  # nobody listed
+        assert await open_it(mount) == errno.ESTALE
+        mount.store.put(PATH, content)  # the same bytes are the same version
+        assert isinstance(await open_it(mount), pyfuse3.FileInfo)
+        mount.store.reads.clear()
+        assert isinstance(await open_it(mount), pyfuse3.FileInfo)
+        assert mount.store.reads == []
+
+
 async def test_a_replaced_file_that_can_still_be_read_opens() -> None:
     async with mounted(old(), settle_s=SETTLE_S) as mount:
         kept = MemoryStore()

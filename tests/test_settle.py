@@ -174,7 +174,9 @@ def test_numbered_folders_that_are_no_versions_show_after_ten_settling_times() -
     stored = {"data/2026/x.csv": "x", "data/about": "a"}
     repository.listed(stored, 5)
     assert repository.listed(stored, 104) == {}
-    assert repository.listed(stored, 105) == shown(stored)
+    assert repository.listed(stored, 105) == {}  # now it is worth asking for uploads below it
+    assert repository.settling.settles_s == 15
+    assert repository.listed(stored, 106) == shown(stored)
     repository = Repository()
     repository.date_ns = 0
     assert repository.listed(stored, 0) == shown(stored)  # old at the first listing

@@ -8,6 +8,8 @@ import trio
 from stores.memory_store import MemoryStore
 
 from modelfs import tree as trees
+from modelfs.blocks import ObjectInfo
+from modelfs.errors import AccessRefusedError
 from modelfs.remembered import Memory
 from modelfs.store import RetryPolicy
 from modelfs.tree import Tree
@@ -113,3 +115,81 @@ async def test_what_was_shown_before_shows_at_once_after_a_restart_and_what_is_n
         await view.refresh()
         assert files_of(view) == {"m/1/model.onnx"}
         store.put("m/2/model.onnx", b"x", mtime_ns=2**62)
+
+
+async def test_r11_a_version_waits_for_an_upload_below_it_and_shows_with_what_that_brings() -> None:
+    store = MemoryStore()
+    view = settling_view_of(store)
+    await view.refresh()
+    assert store.uploads_asked == [""]
+    upload = store.begin_upload("m/1/model.onnx.data")
+    store.put("m/config.pbtxt", b'backend: "onnxruntime"')
+    store.put("m/1/model.onnx", b"o")
+    for _ in range(3):
+        await view.refresh()
+        assert files_of(view) == set()
+    assert "the upload of model.onnx.data" in {each.folder: each.reason for each in view.pending}["m/1"]
+    assert view.settles_s is None
+    store.end_upload(upload, b"data")
+    await view.refresh()
+    assert files_of(view) == set()
+    await view.refresh()
+    assert files_of(view) == {"m/config.pbtxt", "m/1/model.onnx", "m/1/model.onnx.data"}
+
+
+async def test_r11_a_model_that_is_listed_alone_waits_for_an_upload_below_it_too() -> None:
+    store = MemoryStore()
+    view = settling_view_of(store)
+    await view.refresh()
+    upload = store.begin_upload("m/1/model.onnx.data")
+    store.put("m/config.pbtxt", b'backend: "onnxruntime"')
+    store.put("m/1/model.onnx", b"o")
+    for _ in range(3):
+        await view.refresh_model("m")
+        assert files_of(view) == set()
+    store.end_upload(upload, None)
+    await view.refresh_model("m")
+    assert files_of(view) == {"m/config.pbtxt", "m/1/model.onnx"}
+
+
+async def test_r22_a_store_in_which_nothing_changes_is_not_asked_for_uploads() -> None:
+    store = MemoryStore()
+    for number in range(20):
+        store.put(f"m{number}/1/model.onnx", b"o")
+    view = settling_view_of(store)
+    for _ in range(5):
+        await view.refresh()
+    await view.refresh_model("m1")
+    assert store.uploads_asked == [""]
+    store.put("m1/2/model.onnx", b"o")
+    for _ in range(5):
+        await view.refresh()
+    assert store.uploads_asked == ["", "m1/"]
+
+
+async def test_without_a_settling_time_nobody_asks_for_uploads() -> None:
+    store = MemoryStore()
+    view = settling_view_of(store, settle_s=0)
+    store.begin_upload("m/1/x")
+    store.put("m/1/model.onnx", b"o")
+    await view.refresh()
+    assert files_of(view) == {"m/1/model.onnx"}
+    assert store.uploads_asked == []
+
+
+async def test_a_store_that_refuses_to_tell_of_uploads_shows_what_has_settled() -> None:
+    store = MemoryStore()
+
+    def refuse(kind: str, _info: ObjectInfo | None) -> None:
+        if kind == "uploads":
+            raise AccessRefusedError("403")
+
+    store.fail = refuse
+    view = settling_view_of(store)
+    await view.refresh()
+    store.begin_upload("m/1/x")
+    store.put("m/1/model.onnx", b"o")
+    for _ in range(3):
+        await view.refresh()
+    assert files_of(view) == {"m/1/model.onnx"}
+    assert store.uploads_asked == [""]

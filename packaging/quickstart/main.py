@@ -126,8 +126,8 @@ def _run(stack: contextlib.ExitStack, work: Path, url: str | None, interruptions
             store = stack.enter_context(EmbeddedS3(work))
         url = _fill(store, work)
         environment = client_environment(os.environ)
-    # what a mount remembers for the next one is of no use to a mount that never comes back
-    environment = {"MODELFS_STATE_DIR": str(work / "state"), **environment}
+    # what a mount remembers and keeps for the next one is of no use to a mount that never comes back
+    environment = {"MODELFS_STATE_DIR": str(work / "state"), "MODELFS_CACHE_SIZE": "0", **environment}
     mountpoint = work / "mount"
     mountpoint.mkdir()
     with interruptions.held():

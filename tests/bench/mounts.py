@@ -46,6 +46,7 @@ def modelfs(store: Store, *options: str, prefix: str = "", url: str = "", preexe
             "MODELFS_RUNTIME_DIR": str(runtime),
             "MODELFS_STATE_DIR": str(folder / "state"),
             "MODELFS_SETTLE": "0",
+            "MODELFS_CACHE_SIZE": "0",
         }
         environment = clean_environment() | settings
         command = [sys.executable, "-m", "modelfs"]

@@ -40,6 +40,7 @@ class Bench:
             "MODELFS_RUNTIME_DIR": str(folder / "run"),
             "MODELFS_STATE_DIR": str(folder / "state"),
             "MODELFS_SETTLE": "0",
+            "MODELFS_CACHE_SIZE": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -110,6 +111,16 @@ def store() -> Iterator[FaultServer]:
         (("seal", "https://host/models/m"), "https:// is only read"),
         (("seal", "s3://bucket/m/1", "--verify"), "Add --from DIR"),
         (("seal", "/no-such-folder/m/1"), "No such file or directory"),
+        (("cache",), "no command is given"),
+        (("cache", "pin"), "nothing is named"),
+        (("cache", "evict"), "nothing is named"),
+        (("cache", "unpin", "s3://bucket/m", "--cache-dir", "/no-such-folder"), "there is no cache yet"),
+        (("warm",), "nothing is named"),
+        (("warm", "file:///models"), "is not kept on a disk"),
+        (("warm", "s3://bucket/models"), "nothing is kept on a disk here"),
+        (("warm", "/mnt"), "has mounted nothing at /mnt"),
+        (("mount", "s3://bucket/models", "/mnt", "--cache-size", "5M"), "at least 16M"),
+        (("mount", "s3://bucket/models", "/mnt", "--cache-group", "a b"), "letters"),
         (("refresh",), "no mount point is given"),
         (("refresh", "/mnt"), "has mounted nothing at /mnt"),
         (("refresh", "/mnt", "--wait", "--timeout", "0"), "--timeout is '0'"),
@@ -282,6 +293,7 @@ def test_neither_root_nor_fusermount3(bench: Bench) -> None:
     look = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
     try:
         environment = {"PATH": "/nowhere", "MODELFS_RUNTIME_DIR": str(base / "run"), "MODELFS_SETTLE": "0"}
+        environment["MODELFS_CACHE_SIZE"] = "0"
         arguments = ("mount", str(bench.repository), str(base / "mnt"))
         assert "needs fusermount3" in bench.refuse(*arguments, prefix=(*become, *look), **environment)
         assert not (base / "run").exists()

@@ -101,6 +101,11 @@ def test_the_times_that_were_shown_outlive_a_restart_of_the_sidecar(
     assert "emptyDir" in named("state", pod["volumes"])
 
 
+def test_what_was_read_outlives_the_pod(sidecar: dict[str, Any], pod: dict[str, Any]) -> None:
+    assert named("cache", sidecar["volumeMounts"])["mountPath"] == "/var/cache/modelfs"
+    assert named("cache", pod["volumes"])["hostPath"]["type"] == "DirectoryOrCreate"
+
+
 def test_credentials_come_by_reference_only(sidecar: dict[str, Any]) -> None:
     assert sidecar["envFrom"] == [{"secretRef": {"name": "modelfs-credentials"}}]
     values = [each["name"] for each in sidecar["env"] if "value" in each]

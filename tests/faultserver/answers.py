@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -99,3 +100,9 @@ def reason(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
+
+
+def timestamp(mtime_ns: int) -> str:
+    """Return ISO 8601 with milliseconds, which is what listings tell (HEAD tells whole seconds)."""
+    whole = datetime.fromtimestamp(mtime_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{mtime_ns // 10**6 % 1000:03d}Z"

@@ -5,16 +5,16 @@ Law: a request that the store refuses raises ApiError and nothing else. Only pat
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from email.utils import formatdate
 from urllib.parse import quote_plus
 
-from faultserver import writes
-from faultserver.answers import Answer, ApiError, escaped, xml
+from faultserver import uploads, writes
+from faultserver.answers import Answer, ApiError, escaped, timestamp, xml
 from faultserver.dialects import Dialect
 from faultserver.listing import Page, Position, between, position, take_page, take_unsorted_page
 from faultserver.log import Kind
-from faultserver.objects import Objects, StoredObject
+from faultserver.objects import Objects, StoredObject, sort_key
+from faultserver.uploads import Uploads
 from faultserver.wire import Request
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -23,6 +23,8 @@ _KINDS: dict[str, Kind] = {"GET": "get", "HEAD": "head", "PUT": "put", "DELETE":
 
 def kind_of(request: Request) -> Kind:
     """Return what the log calls the request; a multipart upload's steps are puts, a bulk delete is a delete."""
+    if request.method == "GET" and not request.key and not request.query.keys().isdisjoint({"uploads", "uncommitted"}):
+        return "uploads"
     if request.method == "GET" and not request.key and "list-type" in request.query:
         return "list"
     if request.method == "POST":
@@ -43,11 +45,11 @@ def page_of(request: Request) -> int:
 class Api:
     """Answers requests from the objects, in one dialect."""
 
-    def __init__(self, objects: Objects, dialect: Dialect, *, unsorted: bool = False) -> None:
+    def __init__(self, objects: Objects, open_uploads: Uploads, dialect: Dialect, *, unsorted: bool = False) -> None:
         self._objects = objects
         self._dialect = dialect
         self._unsorted = unsorted
-        self._uploads = writes.Uploads()
+        self._uploads = open_uploads
 
     def understood(self, request: Request) -> Request:
         """Return the request as the rest of the server knows it."""
@@ -70,8 +72,10 @@ class Api:
 
     def _handler(self, request: Request) -> Callable[[Request], Answer]:
         kind = kind_of(request)
-        if kind == "list":
+        if kind == "list" or (kind == "uploads" and "list-type" in request.query):
             return self._list
+        if kind == "uploads":
+            return lambda request: uploads.listed(self._uploads, request)
         if kind == "head" and not request.key:
             return lambda _: Answer(200)
         if kind in {"get", "head"}:
@@ -127,8 +131,13 @@ class Api:
         return xml(f'<ListBucketResult xmlns="{namespace}">{"".join(parts)}</ListBucketResult>')
 
     def _page(self, request: Request, start: Position, *, max_keys: int) -> Page:
+        stored = self._objects.listing(request.bucket)
+        if "uncommitted" in request.query:
+            keys = {each.key for each in stored}
+            begun = [each for each in uploads.as_blobs(self._uploads, request.bucket) if each.key not in keys]
+            stored = sorted([*stored, *begun], key=lambda each: sort_key(each.key))
         objects = between(
-            self._objects.listing(request.bucket),
+            stored,
             request.query.get("start-offset", ""),
             request.query.get("end-offset", ""),
         )
@@ -139,7 +148,7 @@ class Api:
 
     def _entry(self, each: StoredObject, name: Callable[[str], str]) -> str:
         return (
-            f"<Contents><Key>{name(each.key)}</Key><LastModified>{_timestamp(each.mtime_ns)}</LastModified>"
+            f"<Contents><Key>{name(each.key)}</Key><LastModified>{timestamp(each.mtime_ns)}</LastModified>"
             f"<ETag>{escaped(each.etag)}</ETag><Size>{each.size}</Size>{self._dialect.fields(each)}"
             f"<StorageClass>STANDARD</StorageClass></Contents>"
         )
@@ -176,12 +185,6 @@ def _span(asked: re.Match[str], size: int) -> tuple[int, int]:
             416, "InvalidRange", "The requested range is not satisfiable", ("Content-Range", f"bytes */{size}")
         )
     return start, stop
-
-
-def _timestamp(mtime_ns: int) -> str:
-    """Return ISO 8601 with milliseconds, which is what listings tell (HEAD tells whole seconds)."""
-    whole = datetime.fromtimestamp(mtime_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{mtime_ns // 10**6 % 1000:03d}Z"
 
 
 def _quoted(key: str) -> str:

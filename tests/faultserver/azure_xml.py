@@ -42,10 +42,13 @@ def understood(request: Request) -> Request:
         headers = {**headers, "range": headers["x-ms-range"]}
     query = dict(request.query)
     if request.method == "GET" and query.get("comp") == "list" and not blob:
+        included = query.get("include", "").split(",")
         query = {_NAMES[name]: value for name, value in query.items() if name in _NAMES and value}
         query["list-type"] = "azure"
-        if "metadata" not in request.query.get("include", ""):
+        if "metadata" not in included:
             query["without-metadata"] = ""
+        if "uncommittedblobs" in included:
+            query["uncommitted"] = ""
     return replace(request, bucket=container, key=blob, headers=headers, query=query)
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["list", "get", "head", "put", "delete", "other", "bad"]
+Kind = Literal["list", "get", "head", "put", "delete", "uploads", "other", "bad"]
 
 
 @dataclass(frozen=True, slots=True)

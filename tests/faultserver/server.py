@@ -21,6 +21,7 @@ from faultserver.dialects import S3, Azure, Dialect, Gcs
 from faultserver.faults import Fault
 from faultserver.log import Kind, Record
 from faultserver.objects import Body, Objects, StoredObject
+from faultserver.uploads import Uploads
 
 _HOST = "127.0.0.1"
 DialectName = Literal["s3", "gcs", "azure", "azure, hierarchical"]
@@ -49,7 +50,8 @@ class FaultServer:
         self, dialect: DialectName = "s3", *, keys: Keys | Bearer | None = None, unsorted: bool = False, port: int = 0
     ) -> None:
         self._objects = Objects()
-        self._site = Site(Api(self._objects, _DIALECTS[dialect], unsorted=unsorted), keys)
+        self._uploads = Uploads()
+        self._site = Site(Api(self._objects, self._uploads, _DIALECTS[dialect], unsorted=unsorted), keys)
         self._wanted_port = port
         self._lock = threading.Lock()
         self._threads: dict[Connection, threading.Thread] = {}
@@ -122,6 +124,17 @@ class FaultServer:
     def delete(self, bucket: str, key: str) -> None:
         """Remove a key, if it is there."""
         self._objects.delete(bucket, key)
+
+    def begin_upload(self, bucket: str, key: str, *, begun_ns: int | None = None) -> str:
+        """Begin an upload in parts, now unless told, and return its id. Makes the bucket."""
+        self._objects.create_bucket(bucket)
+        return self._uploads.begin(bucket, key, begun_ns=begun_ns)
+
+    def end_upload(self, bucket: str, key: str, upload: str, body: bytes | None) -> None:
+        """Complete an upload in parts with ``body``, dated from its begin as S3 does, or abort it with None."""
+        ended = self._uploads.finish(upload)
+        if body is not None:
+            self._objects.put(bucket, key, body, mtime_ns=ended.begun_ns, etag=None)
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return what a client would be served now, or None."""

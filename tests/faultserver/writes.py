@@ -1,50 +1,17 @@
-"""Puts, deletes and multipart uploads over HTTP, so that boto3 and obstore can fill the server too.
+"""Puts, deletes and uploads in parts over HTTP, so that boto3 and obstore can fill the server too.
 
-Law: a multipart upload shows nothing until it is completed, and then all of it at once.
+Law: an upload in parts shows nothing until it is completed, and then all of it at once.
 """
 
 import re
-import threading
-import uuid
 import xml.etree.ElementTree as ET
 
 from faultserver.answers import Answer, ApiError, escaped, xml
 from faultserver.objects import Objects, StoredObject
+from faultserver.uploads import Uploads, joined
 from faultserver.wire import Request
 
 _MULTIPART = {"uploads", "uploadId", "partNumber"}
-
-
-class Uploads:
-    """The parts of unfinished multipart uploads, by upload id. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._parts: dict[str, dict[int, bytes]] = {}
-
-    def begin(self) -> str:
-        """Return a new upload's id."""
-        upload = uuid.uuid4().hex
-        with self._lock:
-            self._parts[upload] = {}
-        return upload
-
-    def add(self, upload: str, number: int, data: bytes) -> None:
-        """Keep one part."""
-        with self._lock:
-            self._open(upload)[number] = data
-
-    def finish(self, upload: str) -> bytes:
-        """Return the parts joined in the order of their numbers, and forget the upload."""
-        with self._lock:
-            parts = self._open(upload)
-            del self._parts[upload]
-        return b"".join(parts[number] for number in sorted(parts))
-
-    def _open(self, upload: str) -> dict[int, bytes]:
-        if upload not in self._parts:
-            raise ApiError(404, "NoSuchUpload", "The specified multipart upload does not exist.")
-        return self._parts[upload]
 
 
 def write(objects: Objects, uploads: Uploads, request: Request) -> tuple[Answer, StoredObject | None]:
@@ -52,6 +19,8 @@ def write(objects: Objects, uploads: Uploads, request: Request) -> tuple[Answer,
     match request.method:
         case "POST" if "delete" in request.query:
             return _delete_many(objects, request), None
+        case "PUT" if request.query.get("comp") in {"block", "blocklist"}:
+            return _blocks(objects, uploads, request)
         case "PUT" | "POST" | "DELETE" if not request.query.keys().isdisjoint(_MULTIPART):
             return _multipart(objects, uploads, request)
         case "PUT":
@@ -72,29 +41,48 @@ def _multipart(objects: Objects, uploads: Uploads, request: Request) -> tuple[An
         uploads.finish(upload)
         return Answer(204), None
     if "uploads" in request.query:
-        begun = f"{names}<UploadId>{uploads.begin()}</UploadId>"
+        begun = f"{names}<UploadId>{uploads.begin(request.bucket, request.key)}</UploadId>"
         return xml(_result("InitiateMultipartUploadResult", begun)), None
-    made = objects.put(request.bucket, request.key, uploads.finish(upload), mtime_ns=None, etag=None)
+    ended = uploads.finish(upload)
+    made = objects.put(request.bucket, request.key, joined(ended.parts), mtime_ns=ended.begun_ns, etag=None)
     return xml(_result("CompleteMultipartUploadResult", f"{names}<ETag>{escaped(made.etag)}</ETag>")), made
+
+
+def _blocks(objects: Objects, uploads: Uploads, request: Request) -> tuple[Answer, StoredObject | None]:
+    """Do Azure's Put Block or Put Block List. The first block of a blob begins it; a list commits all in its order."""
+    upload = uploads.find(request.bucket, request.key)
+    if request.query["comp"] == "block":
+        upload = upload or uploads.begin(request.bucket, request.key)
+        uploads.add(upload, request.query.get("blockid", ""), request.body)
+        return Answer(201), None
+    names = [each.text or "" for each in _document(request).iter() if each.tag in {"Latest", "Uncommitted"}]
+    parts = uploads.finish(upload).parts if upload is not None else {}
+    if any(name not in parts for name in names):
+        raise ApiError(400, "InvalidBlockList", "The specified block list is invalid.")
+    data = b"".join(parts[name] for name in names)
+    return Answer(201), objects.put(request.bucket, request.key, data, mtime_ns=None, etag=None)
 
 
 def _put_part(uploads: Uploads, upload: str, request: Request) -> Answer:
     number = request.query.get("partNumber", "")
     if not re.fullmatch("[0-9]{1,5}", number):
         raise ApiError(400, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
-    uploads.add(upload, int(number), _plain(request))
+    uploads.add(upload, f"{number:0>5}", _plain(request))
     return Answer(200, (("ETag", f'"part-{number}"'),))
 
 
 def _delete_many(objects: Objects, request: Request) -> Answer:
-    try:
-        document = ET.fromstring(request.body)  # noqa: S314  a test's own client; expat bounds entities itself
-    except ET.ParseError as error:
-        raise ApiError(400, "MalformedXML", "The XML you provided was not well-formed") from error
-    keys = [each.text or "" for each in document.iter() if each.tag.rpartition("}")[2] == "Key"]
+    keys = [each.text or "" for each in _document(request).iter() if each.tag.rpartition("}")[2] == "Key"]
     for key in keys:
         objects.delete(request.bucket, key)
     return xml(_result("DeleteResult", "".join(f"<Deleted><Key>{escaped(key)}</Key></Deleted>" for key in keys)))
+
+
+def _document(request: Request) -> ET.Element:
+    try:
+        return ET.fromstring(request.body)  # noqa: S314  a test's own client; expat bounds entities itself
+    except ET.ParseError as error:
+        raise ApiError(400, "MalformedXML", "The XML you provided was not well-formed") from error
 
 
 def _plain(request: Request) -> bytes:

@@ -29,7 +29,8 @@ def environment(runtime_dir: Path, **more: str) -> dict[str, str]:
     }
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
     own = {"MODELFS_RUNTIME_DIR": str(runtime_dir), "MODELFS_STATE_DIR": str(runtime_dir.parent / "state")}
-    return {**kept, **keys, **own, "MODELFS_SETTLE": "0", **more}  # what is put shows at once, where no test asks else
+    # what is put shows at once, and nothing is kept on a disk, where no test asks else
+    return {**kept, **keys, **own, "MODELFS_SETTLE": "0", "MODELFS_CACHE_SIZE": "0", **more}
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ class Readers:
                 process.stdin.flush()
                 found.append(int(process.stdout.readline()))
             except (BrokenPipeError, ValueError):
-                assert process.stderr
-                raise AssertionError(process.stderr.read()) from None
+                _, said = process.communicate(timeout=PATIENCE_S)
+                raise AssertionError(f"a reader ended with status {process.returncode}: {said}") from None
         return found
 
     def end(self) -> None:

@@ -159,3 +159,23 @@ def test_a_replaced_file_that_is_gone_is_estale_at_open_until_its_successor_is_w
             file.open("rb")
         wait_until(lambda: file.stat().st_size == 5)
         assert file.read_bytes() == b"newer"
+
+
+def test_r12_a_large_file_that_is_gone_is_estale_at_open_although_its_beginning_was_read(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    _put(store, "m/config.pbtxt", PYTHON, mtime_ns=LONG_AGO_NS)
+    _put(store, "m/1/weights", bytes(64 << 20), mtime_ns=LONG_AGO_NS)
+    _put(store, "m/1/model.py", b"old", mtime_ns=LONG_AGO_NS)
+    with mounted(url, tmp_path, *OPTIONS, "--memory", "16M") as mount:
+        path = mount.path / "m" / "1" / "weights"
+        with path.open("rb", buffering=0) as file:
+            assert file.read(4096) == bytes(4096)
+            store.begin_upload("models", "repository/m/1/more")  # until it ends, what was replaced is not shown
+            _put(store, "m/1/weights", b"new")
+            wait_until(lambda: any(folder == "m/1" for folder, _ in _pending(mount)))
+            assert path.stat().st_size == 64 << 20
+            for _ in range(3):
+                with pytest.raises(OSError, match="Stale"):
+                    path.open("rb")
+            assert os.pread(file.fileno(), 4096, 0) == bytes(4096)

@@ -4,8 +4,9 @@ Law: pure. Chance comes from the generator that is passed in, time is passed as 
 version is served, which is Triton's default policy.
 
 A publication is written file by file, with pauses. A mount knows by its names that a version without model.py is not
-whole, so before model.py comes, and after it went, a pause may be as long as it likes. All else the settling time
-alone can tell, so there pauses are shorter than it (``docs/semantics.md``, Settling).
+whole, so before model.py comes, and after it went, a pause may be as long as it likes; and so it may while uploads in
+parts are open below it. All else the settling time alone can tell, so there pauses are shorter than it
+(``docs/semantics.md``, Settling).
 """
 
 import random
@@ -27,7 +28,8 @@ class Write(NamedTuple):
 
     ``age_s`` dates the object that long before it is written, as a store does with what was begun so long ago;
     ``is_again`` puts the very object that is there, with another date, or that was there before it was deleted.
-    ``is_guarded``: names tell that the version is not whole, so the pause may take as long as it likes.
+    ``is_guarded``: names, or uploads below it, tell that the version is not whole, so the pause may take as long as it
+    likes. ``is_in_parts``: what is put is the end of an upload that began before the first write.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Write(NamedTuple):
     age_s: float = 0.0
     is_again: bool = False
     is_guarded: bool = False
+    is_in_parts: bool = False
 
 
 class Load(NamedTuple):
@@ -88,6 +91,7 @@ class Model:
             return [self._new_model]
         always = [self._config_and_version, self._config, self._notes, self._new_dates, self._away_for_a_moment]
         kinds = [self._new_version] * 3 + [self._overwrite] * 4 + [self._begun_before, self._rollback] * 2 + always
+        kinds += [self._in_parts] * 2
         if len(self.versions) > 1:
             kinds += [self._overwrite_older, self._delete_older] + [self._delete_served] * 2
         if len(self.versions) > _VERSIONS_KEPT:
@@ -120,6 +124,16 @@ class Model:
         number = self.served
         writes = self._short(self._files(number), age_s=self.rng.uniform(30, 3000))
         return self._done("begun long before", writes, number)
+
+    def _in_parts(self) -> Publication:
+        """Overwrite by uploads that all begin at once, and end one after the other."""
+        number = self.served
+        files = self._files(number)
+        writes = (
+            Write(path, files[path], self.rng.uniform(0, LONG) * self.settle_s, is_guarded=True, is_in_parts=True)
+            for path in self.rng.sample(list(files), len(files))
+        )
+        return self._done("in parts", tuple(writes), number)
 
     def _rollback(self) -> Publication:
         """Put back what a version was before, with an older date."""

@@ -149,9 +149,18 @@ class Publisher:
         """Do all of it, and return whether a pause became longer than names and settling time can bridge."""
         is_loose = False
         last_s = 0.0
+        uploads = {
+            write.path: self.store.begin_upload(NAME, f"{PREFIX}/{publication.model}/{write.path}")
+            for write in publication.writes
+            if write.is_in_parts
+        }
         for write in publication.writes:
             time.sleep(write.pause_s)
-            self._do(f"{PREFIX}/{publication.model}/{write.path}", write)
+            key = f"{PREFIX}/{publication.model}/{write.path}"
+            if write.is_in_parts:
+                self.store.end_upload(NAME, key, uploads[write.path], write.data)
+            else:
+                self._do(key, write)
             now_s = time.monotonic()
             if last_s and not write.is_guarded and now_s - last_s > self.pace.settle_s:
                 is_loose = True

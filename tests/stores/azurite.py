@@ -29,6 +29,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 _PROGRAM = Path(__file__).resolve().parents[2] / ".cache/azurite/node_modules/azurite/dist/src/blob/main.js"
 _VERSION = "2022-11-02"
 _PATIENCE_S = 60.0
+_BLOCK = "YmxvY2sx"  # block1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,15 @@ class Azurite:
         sent = {"x-ms-blob-type": "BlockBlob", **(headers or {})}
         sent |= {f"x-ms-meta-{key}": value for key, value in (metadata or {}).items()}
         self._send("PUT", f"{container}/{quote(name, safe='/')}", sent, data)
+
+    def put_block(self, container: str, name: str, data: bytes) -> None:
+        """Upload a block of a blob, which is none before it is committed."""
+        self._send("PUT", f"{container}/{quote(name, safe='/')}?comp=block&blockid={_BLOCK}", {}, data)
+
+    def commit(self, container: str, name: str) -> None:
+        """Have the block be the blob."""
+        document = f'<?xml version="1.0" encoding="utf-8"?><BlockList><Latest>{_BLOCK}</Latest></BlockList>'
+        self._send("PUT", f"{container}/{quote(name, safe='/')}?comp=blocklist", {}, document.encode())
 
     def delete(self, container: str, name: str) -> None:
         """Remove a blob."""

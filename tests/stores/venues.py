@@ -5,11 +5,13 @@ beside which every venue also holds what must not be seen: "repo-2/x" and "other
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import boto3
 from faultserver import FaultServer, Keys
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
@@ -46,6 +48,14 @@ class Venue(Protocol):
         """Remove an object."""
 
 
+@runtime_checkable
+class Uploading(Protocol):
+    """A venue where uploads in parts can be begun."""
+
+    def begin_upload(self, key: str) -> Callable[[bytes | None], None]:
+        """Begin an upload, and return what ends it: with content as an object, with None without."""
+
+
 class Place(Venue, Protocol):
     """A venue that is somewhere: it has prefixes, and there are places that are not there."""
 
@@ -80,6 +90,9 @@ class MemoryVenue:
 
     def delete(self, key: str) -> None:
         self.store.delete(key)
+
+    def begin_upload(self, key: str) -> Callable[[bytes | None], None]:
+        return partial(self.store.end_upload, self.store.begin_upload(key))
 
 
 class LocalVenue:
@@ -128,6 +141,10 @@ class FaultVenue:
     def delete(self, key: str) -> None:
         self.server.delete("bkt", f"repo/{key}")
 
+    def begin_upload(self, key: str) -> Callable[[bytes | None], None]:
+        key = f"repo/{key}"
+        return partial(self.server.end_upload, "bkt", key, self.server.begin_upload("bkt", key))
+
     def at(self, prefix: str) -> Store:
         return open_url(f"s3://{self.server.url}/bkt/{prefix}")
 
@@ -152,6 +169,27 @@ class MotoVenue:
 
     def delete(self, key: str) -> None:
         self._backend.delete_object(self._bucket, f"repo/{key}")
+
+    def begin_upload(self, key: str) -> Callable[[bytes | None], None]:
+        client = boto3.client(
+            "s3",
+            endpoint_url=self._url,
+            region_name="us-east-1",
+            aws_access_key_id=KEYS.access_key_id,
+            aws_secret_access_key=KEYS.secret_access_key,
+        )
+        where = {"Bucket": self._bucket, "Key": f"repo/{key}"}
+        where["UploadId"] = client.create_multipart_upload(**where)["UploadId"]
+
+        def end(data: bytes | None) -> None:
+            if data is None:
+                client.abort_multipart_upload(**where)
+                return
+            part = client.upload_part(**where, PartNumber=1, Body=data)
+            parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+            client.complete_multipart_upload(**where, MultipartUpload=parts)
+
+        return end
 
     def at(self, prefix: str) -> Store:
         return open_url(f"s3://{self._url}/{self._bucket}/{prefix}")

@@ -1,0 +1,24 @@
+"""A store that is not to be asked: ``--offline``.
+
+Law: what is on the disk is served by the tiers above; whoever comes here is told so at once, and not tried again.
+"""
+
+from modelfs.blocks import ObjectInfo
+from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.store import Page
+
+
+class OfflineError(ModelfsError):
+    """It would have to be asked for, and the mount is not to ask."""
+
+
+class OfflineStore:
+    """Stands for any store."""
+
+    def list_page(self, token: str | None, folder: str = "") -> Page:  # noqa: ARG002  the protocol's
+        """List nothing."""
+        raise StoreUnavailableError("the mount is --offline: nothing is listed")
+
+    def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:  # noqa: ARG002  the protocol's
+        """Read nothing."""
+        raise OfflineError(f"{info.key!r} is not on the disk, and the mount is --offline; mount it without, or warm it")
