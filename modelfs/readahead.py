@@ -31,6 +31,13 @@ WHOLE_BYTES = 16 * 1024 * 1024
 STREAMS_MAX = 16
 """Streams remembered for each inode: two more than the 8 ranks of a common GPU host, with room for strays."""
 
+SHARER_BYTES = 32 * 1024 * 1024
+SHARER_READS = 64
+LEAST_SHARE_BYTES = 16 * 1024 * 1024
+"""A stream has part in the memory for look-ahead when it has read so much in sequence, the last of it within so many
+reads; and its part is not less than that. Without parts four readers of a quarter each fetched 1.16 bytes for each: the
+look-ahead of two filled the budget, and what the others came to wait for drove out what was still to be read."""
+
 SLACK_BYTES = 2 * 1024 * 1024
 """How far from a stream's head a read can still belong to it: the kernel keeps two requests of 1 MiB in the air."""
 
@@ -74,12 +81,14 @@ class ReadAhead:
         unit_bytes: int = UNIT_BYTES_MAX,
         passed_bytes: int = 0,
         unseen_bytes: int = 0,
+        shared_bytes: int | None = None,
     ) -> Advice:
         """Take note of a READ of ``[offset, offset + length)``, inside the file, and return the advice for it.
 
         ``window_bytes`` bounds how far ahead it may look, and ``unit_bytes`` a fetch. ``passed_bytes`` before the read
         were read as well, in sequence, from the page cache and so unseen; ``unseen_bytes`` may have been, but for what
-        is ``near_bytes`` before it, by a stream that had come to them.
+        is ``near_bytes`` before it, by a stream that had come to them. ``shared_bytes`` is what all streams together
+        may look ahead.
 
         >>> ReadAhead(10**9).on_read(500_000_000, 4096, window_bytes=2**25)
         Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1)
@@ -89,6 +98,8 @@ class ReadAhead:
         stream, goes_on = self._follow(offset, stop, passed_bytes, max(passed_bytes, unseen_bytes))
         stream.used = self._reads
         unit = self._unit(stream.run_bytes, window_bytes, unit_bytes)
+        if shared_bytes is not None and (sharers := self._sharers(stream)) > 1:
+            window_bytes = min(window_bytes, max(LEAST_SHARE_BYTES, shared_bytes // sharers))
         ahead_unit, earned_bytes = unit, 4 * stream.run_bytes
         stream.wants_all |= offset == 0 and stop >= min(LARGE_READ_BYTES, self._size)
         if stream.wants_all:
@@ -102,6 +113,13 @@ class ReadAhead:
                 last % ahead_unit
             )  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
         return Advice(unit, range(first, max(first, last)), ahead_unit)
+
+    def _sharers(self, stream: _Stream) -> int:
+        """Return how many streams are being read now, ``stream`` among them."""
+        return 1 + sum(
+            each is not stream and each.run_bytes >= SHARER_BYTES and self._reads - each.used < SHARER_READS
+            for each in self._streams
+        )
 
     def head_in(self, start: int, stop: int) -> int:
         """Return how far ``[start, stop)`` has been read by the streams that have come to it; ``start`` by none."""

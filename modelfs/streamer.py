@@ -155,6 +155,7 @@ class Streamer:
             stop - offset,
             window_bytes=self._window(),
             unit_bytes=self._cache.unit_bytes_max,
+            shared_bytes=self._window_bytes - self._window_bytes // 4,  # what the cache has for look-ahead
             passed_bytes=self._step_bytes if tripped and index - 1 in self._given else 0,
             unseen_bytes=offset
             - self._given.run_before(index, gap=near_bytes(stop - offset) // BLOCK_BYTES) * BLOCK_BYTES,

@@ -92,6 +92,30 @@ def test_eight_interleaved_readers_are_each_followed() -> None:
     assert all(reach(advice) > 0 for advice in taken)
 
 
+def test_readers_at_a_time_share_what_may_be_looked_ahead() -> None:
+    def reach_of_the_last(readers: int, shared_bytes: int) -> int:
+        policy = ReadAhead(8 * GIB)
+        for step in range(48):
+            for reader in range(readers):
+                advice = policy.on_read(
+                    reader * 512 * MIB + step * MIB, MIB, window_bytes=96 * MIB, shared_bytes=shared_bytes
+                )
+        return reach(advice)
+
+    assert reach_of_the_last(1, 192 * MIB) > 88 * MIB
+    assert reach_of_the_last(2, 192 * MIB) > 88 * MIB
+    assert 40 * MIB < reach_of_the_last(4, 192 * MIB) <= 48 * MIB
+    assert 8 * MIB < reach_of_the_last(8, 48 * MIB) <= 16 * MIB
+
+
+def test_a_reader_that_has_ended_leaves_its_share_to_the_others() -> None:
+    policy = ReadAhead(8 * GIB)
+    for place in (0, GIB):
+        for step in range(96):
+            advice = policy.on_read(place + step * MIB, MIB, window_bytes=96 * MIB, shared_bytes=96 * MIB)
+    assert reach(advice) > 88 * MIB
+
+
 def test_requests_that_the_kernel_swaps_are_one_stream() -> None:
     policy = ReadAhead(GIB)
     reads = [(place + half, MIB) for place in range(0, 64 * MIB, 2 * MIB) for half in (MIB, 0)]
