@@ -277,19 +277,10 @@ class DiskTier:
             if chunk[0] in self._known:
                 self._known[chunk[0]][1].discard(chunk[1])
 
-    def note_let_in(self, mountpoint: str) -> None:
-        """Take note that the store has let us in, for what is remembered of this mount. Blocks."""
-        with suppress(*TROUBLES):
-            self._ledger.note(self._let_in(mountpoint), self._readership.scope.hex())
-
-    def was_let_in(self, mountpoint: str) -> bool:
-        """Tell whether it was us whom the store let in last there: then what is remembered is ours to see. Blocks."""
-        with suppress(*TROUBLES):
-            return self._ledger.fact(self._let_in(mountpoint)) == self._readership.scope.hex()
-        return False
-
-    def _let_in(self, mountpoint: str) -> str:
-        return f"let in: {self._readership.source} at {mountpoint}"
+    @property
+    def who(self) -> str:
+        """Who reads here, as a text that tells them from others and nothing else."""
+        return self._readership.scope.hex()
 
     def mark_gone(self, is_shown: Callable[[str, str], bool]) -> None:
         """Have go first what the repository has no more: that of which ``is_shown(key, version)`` is false. Blocks."""

@@ -98,16 +98,6 @@ class Ledger:
         with self._lock:
             return self._opened()[1].kept_bytes(scope)
 
-    def fact(self, name: str) -> str | None:
-        """Return what was noted under ``name``."""
-        with self._lock:
-            return self._opened()[1].fact(name)
-
-    def note(self, name: str, value: str) -> None:
-        """Note something."""
-        with self._lock:
-            self._opened()[1].note(name, value)
-
     def close(self) -> None:
         """Let go of the folder and the index."""
         with self._lock:

@@ -31,6 +31,9 @@ from modelfs.tree import EMPTY, Directory, File, Node, Tree, counted
 log = logging.getLogger(__name__)
 
 FORMAT = 2
+NOBODY = "-" * 32
+"""Whom the store let in, where that is not known. As long as any other, so that one takes the place of another."""
+
 LINE_NAMES = 1000
 BYTES_MAX = 1024 * 1024 * 1024  # of the file: a million files take some 130 MB
 APPENDED_LEAST = 1024 * 1024  # bytes, before it is written anew
@@ -48,12 +51,15 @@ class Memory:
         self._mount = {"format": FORMAT, "repository": repository, "mountpoint": mountpoint}
         name = hashlib.blake2b(f"{repository}\n{mountpoint}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self._path = self._folder / f"{name}.json"
+        self.who = NOBODY
+        """Whom the store let in to see the trees that are kept from now on. Said in the file with the next one."""
         self._kept: Directory | None = None  # what the file says now
+        self._kept_who = NOBODY
         self._whole_bytes = self._bytes = 0  # of the file: when it was written anew, and now
         self._has_warned = False
 
-    def recall(self) -> Tree:
-        """Return the tree that was kept last, or EMPTY."""
+    def recall(self, *, who: str | None = None) -> Tree:
+        """Return the tree that was kept last, or EMPTY; also when it was somebody else than ``who`` who was let in."""
         try:
             with os.fdopen(self._opened(), "rb") as file:
                 root = self._read(file)
@@ -63,7 +69,7 @@ class Memory:
             self._warn(f"{self._path} cannot be used ({error or type(error).__name__}); remove it")
             return EMPTY
         self._kept = root
-        return counted(root)
+        return counted(root) if who in {None, self._kept_who} else EMPTY
 
     def kept_at_s(self) -> float:
         """Return the Unix time at which what is kept was changed last; 0 where there is none."""
@@ -73,7 +79,7 @@ class Memory:
 
     def keep(self, tree: Tree) -> None:
         """Keep ``tree``, unless it is the one that is kept."""
-        if tree.root is self._kept:
+        if tree.root is self._kept and self.who == self._kept_who:
             return
         try:
             if self._kept is not None and self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST):
@@ -100,8 +106,11 @@ class Memory:
         return descriptor
 
     def _read(self, file: IO[bytes]) -> Directory:
-        if json.loads(file.readline()) != self._mount:
+        head = json.loads(file.readline())
+        who = head.pop("who", None)
+        if head != self._mount or not isinstance(who, str) or len(who) != len(NOBODY):
             raise ValueError("it is of another mount or another release")
+        self._kept_who = who
         whole_bytes = position = file.tell()
         for line in file:
             position += len(line)
@@ -124,13 +133,21 @@ class Memory:
     # writing
 
     def _append(self, before: Directory, after: Directory) -> None:
-        """Say at the end of the file what is different. What a crash left there is written over."""
+        """Say at the end of the file what is different. What a crash left there is written over.
+
+        Before that it says whose it is, so that nobody is ever said to have been let in to what another was shown.
+        """
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "wb") as file:
             os.ftruncate(descriptor, self._bytes)
-            file.seek(self._bytes)
-            self._say(file, _differences(before, after))
-            self._bytes = file.tell()
+            if self.who != self._kept_who:
+                os.pwrite(descriptor, self._head(), 0)
+                os.fsync(descriptor)
+                self._kept_who = self.who
+            if after is not before:
+                file.seek(self._bytes)
+                self._say(file, _differences(before, after))
+                self._bytes = file.tell()
 
     def _write(self, root: Directory) -> None:
         """Write the file anew."""
@@ -142,15 +159,19 @@ class Memory:
             beside.unlink()  # a crash left it
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_line(self._mount))
+            file.write(self._head())
             self._say(file, _differences(None, root))
             self._whole_bytes = self._bytes = file.tell()
+            self._kept_who = self.who
         beside.replace(self._path)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _head(self) -> bytes:
+        return _line({**self._mount, "who": self.who})
 
     def _say(self, file: IO[bytes], records: Iterator[list[object]]) -> None:
         for record in records:

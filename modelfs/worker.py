@@ -153,8 +153,12 @@ class Worker:
     async def _open_disk_later(self) -> None:
         """Open it for a mount that is served already: who takes over asks no store first."""
         await self._open_disk()
-        if self._disk is not None:
-            self._reading.use_disk(self._disk)
+        if self._disk is None:
+            return
+        self._reading.use_disk(self._disk)
+        while not self._view.health().listings:  # noqa: ASYNC110  a look each second, and in most lives but one
+            await trio.sleep(STILL_HERE_S)
+        self._memory.who = self._disk.who
 
     async def _open_at_once(self) -> None:
         self._store = await open_at_once(self._location, self._config, self._buffers)
@@ -182,7 +186,8 @@ class Worker:
             return
         await self._open_disk()
         if self._disk is not None:
-            await trio.to_thread.run_sync(self._disk.note_let_in, self._plan["mountpoint"])
+            self._memory.who = self._disk.who
+            await trio.to_thread.run_sync(self._memory.keep, self._view.tree)
         await self._wait_for_the_young()
 
     async def _show_remembered(self, why: ModelfsError) -> None:
@@ -192,8 +197,9 @@ class Worker:
         """
         await self._open_disk()
         disk, shown = self._disk, EMPTY
-        if disk is not None and await trio.to_thread.run_sync(disk.was_let_in, self._plan["mountpoint"]):
-            shown = await trio.to_thread.run_sync(self._memory.recall)
+        if disk is not None:
+            shown = await trio.to_thread.run_sync(partial(self._memory.recall, who=disk.who))
+            self._memory.who = disk.who
         if shown is EMPTY:
             raise why
         because = "the mount is --offline" if self._config.offline else str(why)

@@ -10,6 +10,7 @@ from disk_for_tests import MIB, QUOTA_BYTES, chunk_files, content, info, keep, o
 from modelfs.disk import DiskTier
 from modelfs.disk_format import CHUNK_BYTES
 from modelfs.disk_inventory import Inventory, exists
+from modelfs.remembered import NOBODY
 
 WHOLE = info("m/1/x", 20 * MIB + 5)
 SECOND = info("m/2/x", 3 * MIB)
@@ -109,12 +110,7 @@ def test_bytes_that_are_kept_are_told_of_each_file(tier: DiskTier) -> None:
     assert kept[absent] == 0
 
 
-def test_what_is_remembered_is_for_whom_the_store_let_in(tmp_path: Path) -> None:
-    with opened(tmp_path) as mine, opened(tmp_path, principal="another") as theirs:
-        assert not mine.was_let_in("/mnt")
-        mine.note_let_in("/mnt")
-        assert mine.was_let_in("/mnt")
-        assert not mine.was_let_in("/srv")
-        assert not theirs.was_let_in("/mnt")
-        theirs.note_let_in("/mnt")
-        assert not mine.was_let_in("/mnt")
+def test_who_reads_is_told_from_others(tmp_path: Path) -> None:
+    with opened(tmp_path) as mine, opened(tmp_path) as also_mine, opened(tmp_path, principal="another") as theirs:
+        assert mine.who == also_mine.who != theirs.who
+        assert len(mine.who) == len(NOBODY)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelfs import remembered, runtime
 from modelfs.blocks import ObjectInfo
-from modelfs.remembered import Memory
+from modelfs.remembered import NOBODY, Memory
 from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, files
 
 DATE_NS = 1_700_000_000_000_000_000
@@ -256,7 +256,7 @@ def test_the_file_tells_whose_it_is_and_holds_no_more(tmp_path: Path) -> None:
     memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
     (file,) = tmp_path.iterdir()
     mount, *records = map(json.loads, file.read_text().splitlines())
-    assert mount == {"format": 2, "repository": "s3://b/r", "mountpoint": "/mnt/m"}
+    assert mount == {"format": 2, "repository": "s3://b/r", "mountpoint": "/mnt/m", "who": NOBODY}
     x = [5, 3, "v1", 5]
     assert records == [["", 5, {"m": 0}, []], ["m", 5, {"1": 0}, []], ["m/1", 5, {"x": x}, []], []]
 
@@ -272,3 +272,47 @@ def test_the_state_folder_is_the_systems_for_root_and_the_users_own_otherwise(mo
         monkeypatch.setenv("XDG_STATE_HOME", value)
         assert runtime.state_root(None) == "/home/u/.local/state/modelfs"
     assert runtime.state_root("/given") == "/given"
+
+
+MINE, THEIRS = "a" * len(NOBODY), "b" * len(NOBODY)
+
+
+def keep_as(who: str | None, folder: Path, keys: dict[str, tuple[str, int]], *, knows: bool = True) -> Tree:
+    """Keep a tree as a mount does whose store lets ``who`` in, or somebody of whom nothing is known."""
+    memory = memory_in(folder)
+    tree = tree_of(keys, memory.recall() if knows else EMPTY)
+    memory.keep(tree)  # before it is known who was let in
+    if who is not None:
+        memory.who = who
+        memory.keep(tree)
+    return tree
+
+
+@pytest.mark.parametrize("knows", [False, True])
+@pytest.mark.parametrize("other", [None, THEIRS])
+@pytest.mark.parametrize("seen", [{"m/1/x": ("v1", 5)}, {"m/1/x": ("v1", 5), "secret/1/x": ("v1", 5)}])
+def test_what_another_was_shown_is_not_recalled_for_who_was_let_in_before(
+    tmp_path: Path,
+    seen: dict[str, tuple[str, int]],
+    other: str | None,
+    knows: bool,  # noqa: FBT001  parametrized
+) -> None:
+    tree = keep_as(MINE, tmp_path, {"m/1/x": ("v1", 5)})
+    assert memory_in(tmp_path).recall(who=THEIRS) is EMPTY
+    assert times(memory_in(tmp_path).recall(who=MINE)) == times(tree)
+    tree = keep_as(other, tmp_path, seen, knows=knows)
+    assert memory_in(tmp_path).recall(who=MINE) is EMPTY
+    assert times(memory_in(tmp_path).recall()) == times(tree)  # times go on for whoever mounts
+    tree = keep_as(MINE, tmp_path, seen)
+    assert times(memory_in(tmp_path).recall(who=MINE)) == times(tree)
+
+
+def test_whom_the_store_let_in_goes_on_with_what_changes(tmp_path: Path) -> None:
+    keep_as(MINE, tmp_path, {"m/1/x": ("v1", 5)})
+    memory = memory_in(tmp_path)
+    shown = memory.recall(who=MINE)
+    memory.who = MINE
+    for version in "v2", "v3":
+        shown = tree_of({"m/1/x": (version, 5)}, shown)
+        memory.keep(shown)
+        assert times(memory_in(tmp_path).recall(who=MINE)) == times(shown)
