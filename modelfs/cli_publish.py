@@ -110,7 +110,8 @@ def refresh(
 
     What is new and whole is shown then. What has vanished goes when the next regular listing agrees.
 
-    Exit status 0: done; 1: it could not be listed, or not in time; 2: nothing is mounted there.
+    Exit status 0: done; 1: it could not be listed, or not in time, or there is no such model; 2: nothing is mounted
+    there.
 
     \b
     Examples:

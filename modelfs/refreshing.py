@@ -51,7 +51,7 @@ def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | 
     while True:
         answer = mounts.ask(folder, "refresh", number=number, model=model)
         if answer["ended"]:
-            return _ended(mountpoint, answer)
+            return _ended(mountpoint, model, answer)
         if time.monotonic() > deadline:
             what = (
                 f"the {'repository' if model is None else 'model'} at {mountpoint} is not listed within {within_s:g} s"
@@ -60,7 +60,11 @@ def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | 
         time.sleep(_LOOK_S)
 
 
-def _ended(mountpoint: str, answer: dict[str, Any]) -> Refreshed:
+def _ended(mountpoint: str, model: str | None, answer: dict[str, Any]) -> Refreshed:
     if answer["error"]:
         raise RefreshFailedError(f"{mountpoint} shows what it showed before: {answer['error']}")
+    if not answer["is_known"]:
+        raise RefreshFailedError(
+            f"the repository at {mountpoint} has no model {model!r}. 'modelfs ls' of its URL lists what it has."
+        )
     return Refreshed(answer["changed"], answer["changes"], answer["pending"])

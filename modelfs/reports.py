@@ -120,6 +120,7 @@ class Reports:
             "error": ended.error,
             "changed": changed[:CHANGES_TOLD],
             "changes": len(changed),
+            "is_known": model is None or bool(changed or pending) or self._view.tree.find(str(model)) is not None,
             "pending": [{"folder": each.folder, "reason": each.reason} for each in pending[:PENDING_TOLD]],
         }
 

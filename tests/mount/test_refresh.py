@@ -37,6 +37,9 @@ def test_r14_who_waits_for_a_refresh_finds_what_was_stored_before(store: FaultSe
         done = mount.command("refresh", str(mount.path), "m/1")
         assert (done.returncode, done.stdout) == (2, "")
         assert "'m/1' is no name that a model can have" in done.stderr
+        done = mount.command("refresh", str(mount.path), "absent", "--wait")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "has no model 'absent'" in done.stderr
 
 
 def test_r14_a_sealed_version_is_there_after_a_refresh_and_another_is_told_to_wait(
