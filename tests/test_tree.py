@@ -81,6 +81,7 @@ def test_nothing_but_canonical_paths_is_reachable(listing: list[ObjectInfo]) -> 
 
 @PROPERTY
 @given(listings)
+@example([obj("a/config.pbtxt"), obj("a/3.bak/x"), ObjectInfo("a/3.bak", 0, "v1", 0)])
 def test_every_key_is_shown_or_hidden_by_rule_or_a_marker_or_told_to_the_operator(listing: list[ObjectInfo]) -> None:
     tree = build(listing)
     omitted = {omission.key for omission in tree.omissions}
@@ -88,7 +89,8 @@ def test_every_key_is_shown_or_hidden_by_rule_or_a_marker_or_told_to_the_operato
         node = tree.find(info.key)
         is_shown = isinstance(node, File) and node.info == info
         hidden = any(is_hidden(name) for name in info.key.split("/"))
-        is_marker = info.key.endswith("/") or not info.key or (isinstance(node, Directory) and not info.size)
+        is_folder = isinstance(node, Directory) or f"{info.key}/" in omitted
+        is_marker = info.key.endswith("/") or not info.key or (is_folder and not info.size)
         if is_impossible(info.key):
             assert info.key in omitted
         elif not hidden and not is_marker:
