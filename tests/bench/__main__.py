@@ -14,13 +14,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import mounts, rows_limits, rows_read, rows_scale, rows_tree, rows_triton, sources, table
+from bench import mounts, rows_disk, rows_limits, rows_read, rows_scale, rows_tree, rows_triton, sources, table
 from bench.bench import MIB, SHORT, Bench, Scale
 from bench.children import MeasureError
 from bench.store import LOOPBACK, Store
 
 ROWS: dict[str, Callable[[Bench], table.Measured]] = {
     **rows_read.ROWS,
+    **rows_disk.ROWS,
     **rows_tree.ROWS,
     **rows_scale.ROWS,
     **rows_limits.ROWS,

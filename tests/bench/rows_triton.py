@@ -20,6 +20,7 @@ from bench import polls, sources
 from bench.bench import MIB, Bench
 from bench.children import Job, MeasureError, drop_cached, run
 from bench.mounts import Mounted
+from bench.rows_disk import cache_folder, fill, kept_in
 from bench.store import LOOPBACK, Link, clean_environment
 from bench.table import Finding, Measured, Sample, time_ratio
 
@@ -110,13 +111,17 @@ def _measure(bench: Bench, repository: _Repository) -> dict[str, Callable[[], di
     return subjects
 
 
-def large(bench: Bench) -> Measured:
-    """Load four large models: mounted, from local disk with an empty page cache, and natively (--peers triton)."""
+def _large_models(bench: Bench) -> _Repository:
     folder = bench.folder / "large"
     for number in range(4):
         if not (folder / f"model_{number}").exists():
             sources.onnx_with_weights(folder / f"model_{number}", bench.scale.model_bytes, seed=10 + number)
-    repository = _served(bench, "large", folder)
+    return _served(bench, "large", folder)
+
+
+def large(bench: Bench) -> Measured:
+    """Load four large models: mounted, from local disk with an empty page cache, and natively (--peers triton)."""
+    repository = _large_models(bench)
     rounds = bench.take_turns(_measure(bench, repository))
     findings = [Finding("READY to local disk", time_ratio(rounds, "modelfs", "local disk"), "x", 1.15, "at most")]
     if "triton, native S3" in rounds:
@@ -124,6 +129,23 @@ def large(bench: Bench) -> Measured:
         findings.append(Finding("READY to native S3", ratio, "x", 0.5, "at most"))
     title = f"READY of four models of {bench.scale.model_bytes / MIB:g} MiB, cold, loopback"
     return Measured("ready-large", title, rounds, findings)
+
+
+def restarted(bench: Bench) -> Measured:
+    """Load four large models after a remount, from the cache on disk, beside local disk; all page caches are empty."""
+    repository = _large_models(bench)
+    with cache_folder(bench) as folder:
+        kept = kept_in(bench, folder, "large", size=repository.size)
+        fill(bench, kept, lambda path: [Job("whole_files", {"root": str(path)})])
+
+        def mounted() -> dict[str, Sample]:
+            drop_cached(Path(folder))
+            return repository.mounted("modelfs", kept)
+
+        rounds = bench.take_turns({"local disk": repository.local, "modelfs": mounted})
+    findings = [Finding("READY to local disk", time_ratio(rounds, "modelfs", "local disk"), "x", 1.1, "at most")]
+    title = f"READY of four models of {bench.scale.model_bytes / MIB:g} MiB after a restart, from the cache on disk"
+    return Measured("ready-restart", title, rounds, findings)
 
 
 def small(bench: Bench) -> Measured:
@@ -183,4 +205,4 @@ def _median_poll(bench: Bench, path: Path) -> float:
         return statistics.median(polls.durations_s(path, polls=_POLLS, rest_s=_POLL_S / 2, limit_s=_LIMIT_S))
 
 
-ROWS = {"ready-large": large, "ready-examples": small, "poll": poll}
+ROWS = {"ready-large": large, "ready-restart": restarted, "ready-examples": small, "poll": poll}
