@@ -26,6 +26,8 @@ State = Literal["healthy", "unhealthy", "starting", "restarting", "dead", "crash
 _ANSWER_BYTES_MAX = 1024 * 1024
 _ASK_S = 3.0
 _UNMOUNTING_S = 5.0
+_IN_PASSING_S = 3.0
+_LOOK_S = 0.05
 _END_S = 10.0
 _END_BY_FORCE_S = 30.0  # a supervisor gives an unmount, a worker, and what then still waits, some seconds each
 _DETACHED_S = 1.0  # what nobody uses ends at once; what somebody uses may take for ever
@@ -140,17 +142,22 @@ def unmount(root: str, mountpoint: str, *, lazy: bool) -> None:
 
 def _unmount(mountpoint: str, *, lazy: bool) -> bool:
     """Unmount, and return whether that is over; else it waits for what is being read, and nobody uses it."""
-    try:
-        unmounting.unmount(mountpoint, lazy=lazy, within_s=_UNMOUNTING_S)
-    except TimeoutError:
-        return False
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise _busy(mountpoint) from error
-        raise UsageError(
-            f"{mountpoint} cannot be unmounted ({error.strerror}). Do it as the user who mounted it, or as root."
-        ) from error
-    return True
+    deadline = time.monotonic() + _IN_PASSING_S
+    while True:
+        try:
+            unmounting.unmount(mountpoint, lazy=lazy, within_s=_UNMOUNTING_S)
+        except TimeoutError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                what = f"{mountpoint} cannot be unmounted ({error.strerror})"
+                raise UsageError(f"{what}. Do it as the user who mounted it, or as root.") from error
+            # who looks a path up holds the mount for that moment, and so does what has just closed its last file
+            if next(holders(mountpoint), None) is not None or time.monotonic() > deadline:
+                raise _busy(mountpoint) from error
+            time.sleep(_LOOK_S)
+        else:
+            return True
 
 
 def holders(mountpoint: str) -> Iterator[str]:

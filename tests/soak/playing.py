@@ -146,7 +146,13 @@ def _seen(step: str, index: Index, answers: tuple[str, ...], events: Sequence[Ev
 
 def _in_order(told: list[str]) -> tuple[str, ...]:
     """Return events of one model; what starts or ends side by side, in threads of Triton's, by its version."""
-    runs = (list(run) for _, run in groupby(told, key=lambda each: each.partition(" ")[0].replace("witness", "starts")))
+    beside = {"loading": "starts", "witness": "starts"}  # of one version, while another is begun
+
+    def kind_of(each: str) -> str:
+        kind = each.partition(" ")[0]
+        return beside.get(kind, kind)
+
+    runs = (list(run) for _, run in groupby(told, key=kind_of))
     return tuple(each for run in runs for each in sorted(run))
 
 
