@@ -229,13 +229,14 @@ def _mounted(url: str, config: Config, results: _Results) -> Iterator[Path]:
         )
         plan = launch.plan_mount(url, str(path), own, foreground=False)
         began_s = time.monotonic()
-        launch.mount_in_background(plan)
         previous = signal.signal(signal.SIGTERM, _end)  # 'timeout' sends it, and the mount must not outlive us
         try:
+            launch.mount_in_background(plan)
             results.add("mount: start", time.monotonic() - began_s, "s", "until it answers")
             yield path
         finally:
-            mounts.unmount(plan["runtime_dir"], plan["mountpoint"], lazy=True)
+            if mounting.mounted_at(plan["mountpoint"]) is not None:  # also one whose start was interrupted
+                mounts.unmount(plan["runtime_dir"], plan["mountpoint"], lazy=True)
             signal.signal(signal.SIGTERM, previous)
 
 
