@@ -432,6 +432,8 @@ class Settling:
             own = groups[""]
             own.is_settling = not self._is_settled(own, PLAIN_SETTLINGS)
             return "it has neither a config nor a version yet" if own.is_settling else ""
+        if self._config_of(model) is None and self._is_settled(groups[""], PLAIN_SETTLINGS):
+            return ""  # as it is with a version
         reason = self._why_not_by_config(model, names_of(Group(model, latest), shown[latest]), texts)
         return f"of its version {latest} {reason}" if reason else ""
 

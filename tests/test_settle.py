@@ -182,6 +182,28 @@ def test_numbered_folders_that_are_no_versions_show_after_ten_settling_times() -
     assert repository.listed(stored, 0) == shown(stored)  # old at the first listing
 
 
+@pytest.mark.parametrize("change", [{"data/more": "m"}, {"data/about": "b"}], ids=["added", "replaced"])
+def test_what_comes_later_into_a_folder_that_is_no_model_shows_after_ten_settling_times(change: Contents) -> None:
+    stored = {"data/2026/x.csv": "x", "data/about": "a"}
+    repository = settled(stored)
+    new = {**stored, **change}
+    repository.listed(new, 5)
+    assert repository.listed(new, 104) == shown(stored)
+    repository.listed(new, 105)  # now it is worth asking for uploads below it
+    assert repository.listed(new, 106) == shown(new)
+
+
+def test_a_config_that_is_deleted_for_good_is_shown_no_longer_than_ten_settling_times() -> None:
+    stored = {"m/config.pbtxt": 'backend: "x"', "m/1/weights.bin": "w"}
+    repository = settled(stored)
+    left = {"m/1/weights.bin": "w"}
+    repository.listed(left, 5)
+    assert repository.listed(left, 104) == shown(stored)
+    assert "config.pbtxt is missing" in repository.reasons()["m"]
+    repository.listed(left, 105)
+    assert repository.listed(left, 106) == shown(left)
+
+
 def test_what_is_hidden_in_the_root_is_no_model_and_waits_for_nothing() -> None:
     repository = settled({})
     assert repository.listed({".git/config": "c"}, 5) == shown({".git/config": "c"})
