@@ -347,6 +347,31 @@ def test_a_seal_brings_an_ensemble_whose_version_is_empty() -> None:
     assert set(repository.listed(with_seal, 2)) == set(with_seal)
 
 
+def test_r13_a_file_that_comes_into_a_sealed_version_waits_like_any_other() -> None:
+    """It may be the first of an upload that replaces the version, and the old seal knows nothing of it."""
+    stored = {**MODEL, **sealed("1", MODEL)}
+    repository = settled(stored)
+    new: dict[str, str] = {**stored, "m/1/extra": "x"}
+    assert repository.listed(new, 10) == shown(stored)
+    assert repository.listed(new, 20) == shown(new)
+
+
+def test_r13_what_a_new_seal_does_not_name_is_not_shown_with_it_also_when_one_listing_alone_lacks_it() -> None:
+    old = {**MODEL, "m/1/weights": "w"}
+    repository = settled({**old, **sealed("1", old)})
+    new = {**MODEL, "m/1/model.onnx": "two"}
+    new |= sealed("1", new)
+    assert repository.missed({**new, "m/1/weights": "w"}, {"m/1/weights"}, 10) == shown(new)
+    assert repository.reasons()["m/1"].startswith("what is not listed any more")
+    assert repository.listed(new, 25) == shown(new)
+    assert repository.settling.pending == []
+    repository = settled(old)
+    repository.missed({**new, "m/1/weights": "w"}, {"m/1/weights"}, 10)
+    back = {**new, "m/1/weights": "w"}
+    assert repository.listed(back, 15) == shown(new)
+    assert repository.listed(back, 20) == shown(back)
+
+
 @pytest.mark.parametrize("change", [{"m/2/part": "y"}, {"m/2/part": "xx"}], ids=["another version", "another size"])
 def test_a_manifest_that_tells_of_other_files_seals_nothing(change: Contents) -> None:
     repository = settled(MODEL)
