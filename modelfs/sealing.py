@@ -81,6 +81,8 @@ def target_of(url: str) -> Target:
     if location.scheme == "other":
         raise UsageError(f"{location.protocol}:// is only read. Seal in S3, Google Cloud Storage, Azure or a folder.")
     names = location.prefix.strip("/").split("/")
+    if len(names) > 1 and names[-1].isdecimal() and names[-1].isascii() and not is_version(names[-1]):
+        raise UsageError(f"{names[-1]!r} is no version that can be sealed. Name it 1, 2, 3 and so on.")
     version = names.pop() if len(names) > 1 and is_version(names[-1]) else None
     if not names[-1]:
         raise UsageError(f"{location.display} names no model. Write URL/MODEL or URL/MODEL/VERSION.")

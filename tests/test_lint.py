@@ -48,6 +48,7 @@ def beside(more: dict[str, bytes], *, without: str = "") -> set[tuple[str, str, 
         {**SOUND, "README.md": b"", "m/warmup/x": b"", "m/labels.txt": b"cat"},
         {"m/config.pbtxt": TENSORRT_BY_GPU, "m/1/h.plan": b"w"},
         {"m/config.pbtxt": ONNX + b' default_model_filename: "net.onnx"', "m/1/net.onnx": b"w"},
+        {"m/config.pbtxt": ONNX + b' default_model_filename: "./a/net.onnx/"', "m/1/a/net.onnx": b"w"},
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -213,6 +213,7 @@ def test_verify_reads_what_no_checksum_proves(bucket: Bucket, tmp_path: Path) ->
     ("url", "error", "says"),
     [
         (f"{URL}/7", ObjectNotFoundError, "there is no version 7 at s3://bucket/models/m"),
+        *((f"{URL}/{name}", UsageError, f"'{name}' is no version") for name in ("0", "01", "9" * 19)),
         ("s3://bucket", UsageError, "names no model"),
         ("/", UsageError, "names no model"),
         ("https://host/models/m", UsageError, "https:// is only read"),
@@ -239,7 +240,6 @@ def test_model_that_is_not_there_is_said(bucket: Bucket) -> None:
 
 
 def test_last_folder_that_is_a_number_is_the_version() -> None:
-    assert sealing.target_of("s3://b/m/01").version is None
     assert sealing.target_of("as://account/container/m/2").version == "2"
     assert sealing.target_of("s3://b/2024").model == "2024"
     assert sealing.target_of("/srv/models/m/3").location.prefix == "/srv/models/m"
