@@ -23,6 +23,7 @@ from modelfs.findings import Finding, error
 from modelfs.location import Location, parse
 from modelfs.opening import open_configured
 from modelfs.store import RetryPolicy, Store, Writable, in_thread_with_retries, list_everything
+from modelfs.texts import TEXT_BYTES_MAX
 from modelfs.version_policy import is_version
 
 PAUSE_S = 1.0
@@ -199,13 +200,17 @@ class _Sealing:
         if key in listed and await self._present(listed[key]) == told:
             return Outcome(path, "was sealed", len(own), total_bytes)
         data = manifest.compose(own, sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if len(data) > TEXT_BYTES_MAX:
+            what = f"a manifest of its {len(own)} files would be too large for a mount to read"
+            self._findings.append(error("manifest", path, what, "leave it to settle, or pack its files"))
+            return Outcome(path, "refused")
         request = partial(self._store.write_small, key, data)
         await in_thread_with_retries(request, what=f"write {key}", policy=self._policy, limiter=self._limiter)
         return Outcome(path, "sealed", len(own), total_bytes)
 
     async def _present(self, info: ObjectInfo) -> dict[str, tuple[int, str]] | None:
         """Return what the manifest that is there says; None for what is none."""
-        if info.size > lint.READ_BYTES_MAX:
+        if info.size > TEXT_BYTES_MAX:
             return None
         read = await linting.read_small(self._store, [info], self._config)
         return manifest.parse(read[info.key])

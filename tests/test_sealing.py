@@ -107,6 +107,18 @@ def test_second_seal_writes_nothing_until_something_changes(bucket: Bucket) -> N
     assert states(seal(f"{URL}/1")) == {"m/1": "sealed"}
 
 
+def test_version_whose_manifest_no_mount_would_read_is_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal(f"{URL}/2")
+    most = len(bucket.content(f"2/{SEAL}"))
+    monkeypatch.setattr(sealing, "TEXT_BYTES_MAX", most)
+    bucket.put(f"2/{SEAL}", bucket.content(f"2/{SEAL}") + b" ")
+    assert states(seal(f"{URL}/2")) == {"m/2": "sealed"}
+    bucket.put("2/more", b"x")
+    report = seal(f"{URL}/2")
+    assert (states(report), found(report)) == ({"m/2": "refused"}, {("manifest", "m/2")})
+    assert bucket.written == [f"2/{SEAL}"] * 2
+
+
 def test_version_that_is_not_whole_is_refused_and_the_others_are_sealed(bucket: Bucket) -> None:
     bucket.put("3/weights", b"w")
     bucket.put("10/model.onnx", b"")
