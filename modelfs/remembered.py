@@ -11,7 +11,9 @@ line holds a thousand names, which are written and read in a millisecond or two.
 tree does not count. When what was appended outgrows the rest the file is written anew, whole: beside, synced, renamed.
 
 Whatever is wrong with the file or its folder costs one warning and the memory, never the mount. It is one for each
-repository and mount point, so that two mounts never write over each other.
+repository and mount point, so that two mounts of a machine never write over each other. Those of two containers that
+share the folder may: whoever finds that another one has written writes the file anew, so it always says what one of
+them showed.
 """
 
 import hashlib
@@ -23,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
 from modelfs.tree import EMPTY, Directory, File, Node, Tree, counted
@@ -40,6 +42,7 @@ APPENDED_LEAST = 1024 * 1024  # bytes, before it is written anew
 MOUNTS_MAX = 256  # the memories of the mounts that were not seen for longest are dropped
 
 _END = b"[]\n"  # of what one tree had to say
+_LEAST_TOO_LARGE = 2**63 * 10**9
 _FOLDER = 0  # what stands for a folder beside its name; what is in it is said by itself
 
 
@@ -56,17 +59,21 @@ class Memory:
         self._kept: Directory | None = None  # what the file says now
         self._kept_who = NOBODY
         self._whole_bytes = self._bytes = 0  # of the file: when it was written anew, and now
-        self._has_warned = False
+        self._seen = _Seen(0, 0, 0)  # of the file, when it was read or written last
+        self._warned: set[str] = set()
 
     def recall(self, *, who: str | None = None) -> Tree:
         """Return the tree that was kept last, or EMPTY; also when it was somebody else than ``who`` who was let in."""
         try:
             with os.fdopen(self._opened(), "rb") as file:
                 root = self._read(file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return EMPTY
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            self._warn(f"{self._path} cannot be used ({error or type(error).__name__}); remove it")
+            self._warn(
+                "the times that were shown here before are not known, and the store's count",
+                f"{self._path} cannot be used ({error or type(error).__name__}) and is written anew",
+            )
             return EMPTY
         self._kept = root
         return counted(root) if who in {None, self._kept_who} else EMPTY
@@ -82,13 +89,15 @@ class Memory:
         if tree.root is self._kept and self.who == self._kept_who:
             return
         try:
-            if self._kept is not None and self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST):
-                self._append(self._kept, tree.root)
-            else:
+            has_room = self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST)
+            if self._kept is None or not has_room or not self._append(self._kept, tree.root):
                 self._write(tree.root)
         except OSError as error:
             self._kept = None  # nobody knows what the file says now
-            self._warn(f"{self._folder} cannot be written ({error.strerror}); choose another --state-dir")
+            self._warn(
+                "the times of this mount are not remembered beyond its end",
+                f"{self._folder} cannot be written ({error.strerror}); choose another --state-dir",
+            )
             return
         self._kept = tree.root
 
@@ -103,6 +112,7 @@ class Memory:
         if found.st_size > BYTES_MAX:
             os.close(descriptor)
             raise ValueError("it is too large")
+        self._seen = _Seen.of(found)
         return descriptor
 
     def _read(self, file: IO[bytes]) -> Directory:
@@ -132,13 +142,19 @@ class Memory:
 
     # writing
 
-    def _append(self, before: Directory, after: Directory) -> None:
+    def _append(self, before: Directory, after: Directory) -> bool:
         """Say at the end of the file what is different. What a crash left there is written over.
 
         Before that it says whose it is, so that nobody is ever said to have been let in to what another was shown.
+        Returns False, and writes nothing, where somebody else has written the file, or removed it.
         """
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
         with os.fdopen(descriptor, "wb") as file:
+            if _Seen.of(os.fstat(descriptor)) != self._seen:
+                return False
             os.ftruncate(descriptor, self._bytes)
             if self.who != self._kept_who:
                 os.pwrite(descriptor, self._head(), 0)
@@ -148,6 +164,8 @@ class Memory:
                 file.seek(self._bytes)
                 self._say(file, _differences(before, after))
                 self._bytes = file.tell()
+            self._seen = _Seen.of(os.fstat(descriptor))
+        return True
 
     def _write(self, root: Directory) -> None:
         """Write the file anew."""
@@ -163,6 +181,7 @@ class Memory:
             self._say(file, _differences(None, root))
             self._whole_bytes = self._bytes = file.tell()
             self._kept_who = self.who
+            self._seen = _Seen.of(os.fstat(descriptor))
         beside.replace(self._path)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -185,10 +204,22 @@ class Memory:
         for path in kept[MOUNTS_MAX:]:
             path.unlink(missing_ok=True)
 
-    def _warn(self, why: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            log.warning("the times of this mount are not remembered beyond its end because=%r", why)
+    def _warn(self, what: str, why: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("%s because=%r", what, why)
+
+
+class _Seen(NamedTuple):
+    """By what a file is known that nobody else has written."""
+
+    device: int
+    inode: int
+    bytes: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        return cls(found.st_dev, found.st_ino, found.st_size)
 
 
 def _line(what: object) -> bytes:
@@ -268,10 +299,13 @@ def _file(path: str, said: Any) -> File:
     mtime_ns, size, version, date_ns = said
     if not isinstance(version, str):
         raise TypeError("a version is no text")
-    return File(ObjectInfo(path, _number(size), version, _number(date_ns)), _number(mtime_ns))
+    if _number(size) < 0:
+        raise ValueError("a size is below 0")
+    return File(ObjectInfo(path, size, version, _number(date_ns)), _number(mtime_ns))
 
 
 def _number(found: Any) -> int:
-    if type(found) is not int:
-        raise TypeError(f"{found!r} is no number")
+    """Return a number that can be a size, or a time in nanoseconds, which has 64 bits of seconds."""
+    if type(found) is not int or not -_LEAST_TOO_LARGE < found < _LEAST_TOO_LARGE:
+        raise TypeError("a number is none")
     return found
