@@ -15,11 +15,12 @@ Times are Triton's input: it reloads a model when the greatest mtime or ctime be
 keeps the time with which its version was first seen; a replaced file is strictly newer than everything its model (the
 root's child) ever showed; a folder's time is the maximum of its subtree, never shrinks while mounted, and moves to a
 tick beyond its model's greatest time when an entry of its own is added, replaced or removed. A tick beyond the folder's
-own time would be lost on Triton where another version is newer.
+own time would be lost on Triton where another version is newer. A model that comes back is newer than it was when it
+went: a Triton that did not poll in between would else take it for the one that it has loaded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
@@ -39,6 +40,9 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"
 
 ORDERED_LATER = 2000
 """Entries of a folder whose order is made when it is first listed, which takes 3 ms: most folders never are."""
+
+GONE_MOST = 10_000
+"""Folders of the root that went, of which the time is known: a megabyte. The last are kept."""
 
 _FEW = 500  # names, of which each costs a move of all behind it in the order of a folder
 
@@ -108,12 +112,16 @@ class Omission(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """What a mount shows. ``omissions`` are keys that an operator would miss, not the ones hidden by rule."""
+    """What a mount shows. ``omissions`` are keys that an operator would miss, not the ones hidden by rule.
+
+    ``gone`` are the times of the folders that the root had in trees before, the last that went behind.
+    """
 
     root: Directory
     omissions: tuple[Omission, ...] = ()
     files: int = 0
     total_bytes: int = 0
+    gone: Mapping[str, int] = field(default_factory=dict)
 
     def largest(self) -> ObjectInfo | None:
         """Return the largest object that is shown; None where there is none. Walks the whole tree."""
@@ -173,9 +181,9 @@ def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden:
     if not show_hidden:
         growing.hide_misread()
     first = previous is EMPTY
-    root = _freeze(growing.root, None if first else previous.root)
+    root, gone = _followed(previous, _freeze(growing.root, None if first else previous.root))
     files, total_bytes = _count(root)
-    return Tree(root, tuple(growing.omissions), files, total_bytes)
+    return Tree(root, tuple(growing.omissions), files, total_bytes, gone)
 
 
 def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hidden: bool = False) -> Tree:
@@ -202,7 +210,7 @@ def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hi
                 growing.keep_file(name, node)
         elif name not in models:
             growing.keep_folder(name, node)
-    root = _freeze(growing.root, None if previous is EMPTY else previous.root)
+    root, gone = _followed(previous, _freeze(growing.root, None if previous is EMPTY else previous.root))
     kept = (
         each for each in previous.omissions if (each.key.partition("/")[0] if "/" in each.key else "") not in models
     )
@@ -211,7 +219,29 @@ def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hi
         for name in models if keeps_files else {*models, *_files_of(children)}:
             more_files, more_bytes = _count(children.get(name))
             files, total_bytes = files + sign * more_files, total_bytes + sign * more_bytes
-    return Tree(root, (*kept, *growing.omissions), files, total_bytes)
+    return Tree(root, (*kept, *growing.omissions), files, total_bytes, gone)
+
+
+def _followed(previous: Tree, root: Directory) -> tuple[Directory, Mapping[str, int]]:
+    """Return ``root``, in which what came back is newer than it was when it went, and what has gone by now."""
+    if root is previous.root:
+        return root, previous.gone
+    went = {
+        name: node.mtime_ns
+        for name, node in previous.root.children.items()
+        if isinstance(node, Directory) and node.mtime_ns and not isinstance(root.children.get(name), Directory)
+    }
+    back: dict[str, Node] = {}
+    for name, gone_ns in previous.gone.items():
+        node = root.children.get(name)
+        if isinstance(node, Directory):
+            back[name] = replace(node, mtime_ns=max(node.mtime_ns, gone_ns + TICK_NS))
+    if back:
+        root = replace(root, children={**root.children, **back})
+    if not back and not went:
+        return root, previous.gone
+    gone = {name: gone_ns for name, gone_ns in {**previous.gone, **went}.items() if name not in back}
+    return root, dict(list(gone.items())[-GONE_MOST:])
 
 
 def _files_of(children: Mapping[str, Node]) -> list[str]:

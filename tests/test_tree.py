@@ -284,9 +284,13 @@ def test_new_dates_of_the_same_versions_move_nothing(listing: list[ObjectInfo], 
 @given(st.lists(listings, min_size=2, max_size=4))
 def test_times_move_where_something_changed_and_nowhere_else(history: list[list[ObjectInfo]]) -> None:
     old = build(history[0])
+    shown: dict[str, int] = {}  # of every model that there ever was
     for listing in history[1:]:
         new = build(listing, previous=old)
         check_times(old, new)
+        shown |= {name: node.mtime_ns for name, node in old.root.children.items() if isinstance(node, Directory)}
+        for name, node in new.root.children.items():
+            assert isinstance(node, File) or node.mtime_ns >= shown.get(name, node.mtime_ns)
         old = new
 
 
@@ -320,6 +324,26 @@ def test_a_change_in_one_model_moves_no_other() -> None:
         path: time for path, time in times_of(old).items() if path and path[0] in "bc"
     }
     assert times_of(new)["a"] == 10 + TICK_NS
+
+
+def test_r8_a_model_that_comes_back_with_older_files_is_newer_than_it_was_when_it_went() -> None:
+    """A Triton that did not poll in between has loaded the one that went."""
+    always = obj("n/1/x", mtime_ns=5)
+    tree = build([always, obj("m/1/x", "v2", 9 * TICK_NS)])
+    for after in ([always], [always, obj("m")]):
+        gone = build(after, previous=tree)
+        assert gone.gone == {"m": 9 * TICK_NS}
+        longer = build([*after, obj("n/2/x")], previous=gone)
+        for back in (
+            build([obj("m/1/x", mtime_ns=TICK_NS), always, obj("n/2/x")], previous=longer),
+            graft(longer, {"m": [obj("m/1/x", mtime_ns=TICK_NS)], "": []}),
+        ):
+            moved = times_of(back)
+            assert (moved["m"], moved["m/1"], moved["m/1/x"]) == (10 * TICK_NS, TICK_NS, TICK_NS)
+            assert moved["n"] == times_of(longer)["n"]
+            assert back.gone == {}
+        later = build([obj("m/1/x", mtime_ns=20 * TICK_NS), always, obj("n/2/x")], previous=longer)
+        assert times_of(later)["m"] == 20 * TICK_NS  # as on every other host
 
 
 def test_a_folder_emptied_but_for_its_marker_moves_forward() -> None:
