@@ -23,7 +23,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
@@ -66,7 +66,7 @@ class Memory:
         """Return the tree that was kept last, or EMPTY; also when it was somebody else than ``who`` who was let in."""
         try:
             with os.fdopen(self._opened(), "rb") as file:
-                root = self._read(file)
+                tree = self._read(file)
         except (FileNotFoundError, NotADirectoryError):
             return EMPTY
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -75,8 +75,8 @@ class Memory:
                 f"{self._path} cannot be used ({error or type(error).__name__}) and is written anew",
             )
             return EMPTY
-        self._kept = root
-        return counted(root) if who in {None, self._kept_who} else EMPTY
+        self._kept = tree.root
+        return tree if who in {None, self._kept_who} else EMPTY
 
     def kept_at_s(self) -> float:
         """Return the Unix time at which what is kept was changed last; 0 where there is none."""
@@ -91,7 +91,7 @@ class Memory:
         try:
             has_room = self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST)
             if self._kept is None or not has_room or not self._append(self._kept, tree.root):
-                self._write(tree.root)
+                self._write(tree)
         except OSError as error:
             self._kept = None  # nobody knows what the file says now
             self._warn(
@@ -115,7 +115,7 @@ class Memory:
         self._seen = _Seen.of(found)
         return descriptor
 
-    def _read(self, file: IO[bytes]) -> Directory:
+    def _read(self, file: IO[bytes]) -> Tree:
         head = json.loads(file.readline())
         who = head.pop("who", None)
         if head != self._mount or not isinstance(who, str) or len(who) != len(NOBODY):
@@ -138,7 +138,7 @@ class Memory:
         if not root.is_told:
             raise ValueError("it holds no tree")
         self._whole_bytes = self._bytes = whole_bytes
-        return root.frozen("")
+        return counted(root.frozen(""), root.gone)
 
     # writing
 
@@ -167,7 +167,7 @@ class Memory:
             self._seen = _Seen.of(os.fstat(descriptor))
         return True
 
-    def _write(self, root: Directory) -> None:
+    def _write(self, tree: Tree) -> None:
         """Write the file anew."""
         if self._kept is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ class Memory:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(self._head())
-            self._say(file, _differences(None, root))
+            self._say(file, chain(_gone(tree), _differences(None, tree.root)))
             self._whole_bytes = self._bytes = file.tell()
             self._kept_who = self.who
             self._seen = _Seen.of(os.fstat(descriptor))
@@ -258,6 +258,16 @@ def _differences(before: Directory | None, after: Directory) -> Iterator[list[ob
             yield [path, new.mtime_ns, told, []]
 
 
+def _gone(tree: Tree) -> Iterator[list[object]]:
+    """Yield that the folders which the root had before came and went: so their times are known to who reads it."""
+    names = iter(tree.gone.items())
+    while some := dict(islice(names, LINE_NAMES)):
+        yield ["", 0, dict.fromkeys(some, _FOLDER), []]
+        for name, mtime_ns in some.items():
+            yield [name, mtime_ns, {}, []]
+        yield ["", 0, {}, list(some)]
+
+
 def _said(file: File) -> list[object]:
     return [file.mtime_ns, file.info.size, file.info.version, file.info.mtime_ns]
 
@@ -269,6 +279,7 @@ class _Folder:
         self.children: dict[str, _Folder | list[Any]] = {}
         self.mtime_ns = 0
         self.is_told = False
+        self.gone: dict[str, int] = {}  # the folders that were in it, and their times
 
     def apply(self, record: Any) -> None:
         """Take a line. ``self`` is the root."""
@@ -281,9 +292,19 @@ class _Folder:
             folder = child
         folder.mtime_ns, folder.is_told = _number(mtime_ns), True
         for name in gone:
-            del folder.children[name]
+            folder.take_out(name)
         for name, what in told.items():
+            if name in folder.children:
+                folder.take_out(name)
             folder.children[name] = _Folder() if what == _FOLDER else what
+            if what == _FOLDER:
+                folder.gone.pop(name, None)
+
+    def take_out(self, name: str) -> None:
+        """Take what stands under a name away, and note the time of a folder."""
+        child = self.children.pop(name)
+        if isinstance(child, _Folder) and child.mtime_ns:
+            self.gone[name] = child.mtime_ns
 
     def frozen(self, path: str) -> Directory:
         """Return the folder as one of a tree."""

@@ -142,9 +142,14 @@ class Tree:
 EMPTY = Tree(Directory({}, 0))
 
 
-def counted(root: Directory) -> Tree:
+def counted(root: Directory, gone: Mapping[str, int]) -> Tree:
     """Return the tree of ``root``, of which nothing is omitted. Walks it."""
-    return Tree(root, (), *_count(root))
+    return Tree(root, (), *_count(root), last(gone))
+
+
+def last(gone: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the folders that went last, of more than GONE_MOST."""
+    return dict(list(gone.items())[-GONE_MOST:]) if len(gone) > GONE_MOST else gone
 
 
 def find_below(node: Node, path: str) -> Node | None:
@@ -241,7 +246,7 @@ def _followed(previous: Tree, root: Directory) -> tuple[Directory, Mapping[str, 
     if not back and not went:
         return root, previous.gone
     gone = {name: gone_ns for name, gone_ns in {**previous.gone, **went}.items() if name not in back}
-    return root, dict(list(gone.items())[-GONE_MOST:])
+    return root, last(gone)
 
 
 def _files_of(children: Mapping[str, Node]) -> list[str]:

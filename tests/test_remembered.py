@@ -62,6 +62,18 @@ def test_r7_and_r8_restarts_between_any_listings_change_no_time(
         assert times(restarted) == times(always)
 
 
+def test_r8_the_times_of_models_that_went_are_kept_in_each_way_of_writing(tmp_path: Path) -> None:
+    first = tree_of({f"{name}/1/x": ("v1", number) for number, name in enumerate("abcd", start=1)})
+    tree = tree_of({"a": ("v1", 7), "b/1/x": ("v1", 2)}, first)
+    assert tree.gone == {"a": 1, "c": 3, "d": 4}
+    for trees in ([first, tree], [tree]):
+        memory = memory_in(tmp_path, mountpoint=f"/mnt/{len(trees)}")
+        for each in trees:
+            memory.keep(each)
+        found = memory_in(tmp_path, mountpoint=f"/mnt/{len(trees)}").recall()
+        assert (found.gone, times(found)) == (tree.gone, times(tree))
+
+
 def test_r7_an_object_that_was_replaced_by_an_older_one_between_two_mounts_is_newer(tmp_path: Path) -> None:
     first = tree_of({"m/1/x": ("v1", DATE_NS)})
     memory_in(tmp_path).keep(first)
