@@ -306,6 +306,17 @@ def test_a_replaced_file_is_newer_than_all_its_model_ever_showed_also_when_the_s
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "least_ns"),
+    [("env.tar.gz", 10**9), ("env.zip", 10**9), ("env.tgz", 10**9), ("model.onnx", TICK_NS), ("targz", TICK_NS)],
+)
+def test_r7_a_replaced_archive_is_newer_by_a_whole_second(name: str, least_ns: int) -> None:
+    """Triton compares the times of an environment in whole seconds before it unpacks it anew."""
+    old = build([obj(f"m/{name}", "v1", 100), obj("m/1/model.py", mtime_ns=900)])
+    new = build([obj(f"m/{name}", "v2", 50), obj("m/1/model.py", mtime_ns=900)], previous=old)
+    assert times_of(new)[f"m/{name}"] == times_of(new)["m"] == 900 + least_ns
+
+
 def test_what_changes_deep_in_an_old_version_moves_the_greatest_time_of_its_model() -> None:
     """Triton compares the maximum over the model's folder, so a tick inside an old corner of it would go unseen."""
     newest = obj("m/2/model.onnx", mtime_ns=10**15)

@@ -21,6 +21,7 @@ from modelfs.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from modelfs.journal import Shown
 from modelfs.store import RetryPolicy
 from modelfs.tree import Difference, Tree
 from modelfs.view import View
@@ -64,6 +65,36 @@ async def test_a_refresh_shows_what_is_stored_and_tells_what_differs() -> None:
     store.put("a/1/x", b"new")
     assert await view.refresh() == [Difference("", ()), Difference("a", ()), Difference("a/1", ("x",))]
     assert await view.refresh() == []
+
+
+async def test_r3_an_early_refresh_is_no_witness_of_what_is_gone() -> None:
+    store = filled("m/1/x", "n/1/x")
+    view = view_of(store)
+    await view.refresh()
+    store.delete("n/1/x")
+    for is_early in (True, True, False, True, True):
+        await view.refresh(is_early=is_early)
+        assert set(view.tree.root.children) == {"m", "n"}
+    await view.refresh()
+    assert set(view.tree.root.children) == {"m"}
+
+
+def test_what_the_last_worker_did_not_tell_the_kernel_is_told_before_anything_is_listed() -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        view = view_of(filled("m/1/x"))
+        told: list[list[Difference]] = []
+        untold = [Difference("m", ("1",))]
+
+        async def tell(differences: list[Difference]) -> None:
+            told.append(differences)
+            await trio.lowlevel.checkpoint()
+
+        view.take_over(Shown(trees.build([ObjectInfo("m/1/x", 5, "v", 0)]), 0.0, untold))
+        nursery.start_soon(view.keep_fresh, 1000, tell)
+        await trio.sleep(views.EARLIEST_S / 2)
+        assert (told, view.health().listings) == ([untold], 0)
+
+    in_virtual_time(body)
 
 
 async def test_a_refresh_that_finds_nothing_new_keeps_the_very_nodes() -> None:
