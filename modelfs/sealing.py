@@ -130,6 +130,9 @@ class _Sealing:
         second = await self._list()
         after = self._files(second)
         self._findings += self._changes(before, after, versions)
+        if not versions and not self._findings:
+            what, advice = "there is no version in this model that can be sealed", "put its files into 1/"
+            self._findings.append(error("versions", self._target.model, what, advice))
         outcomes = [await self._seal(version, after, second) for version in versions]
         return Report(outcomes, sorted(self._findings, key=lambda each: (each.path, each.rule)))
 

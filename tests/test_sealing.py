@@ -244,6 +244,16 @@ def test_verify_without_a_folder_and_a_folder_that_is_not_there_are_said(tmp_pat
         seal(source=tmp_path / "no-such")
 
 
+@pytest.mark.parametrize("key", ["0/model.onnx", "3.bak/model.onnx", "model.onnx"])
+def test_model_without_a_version_that_can_be_sealed_is_said(bucket: Bucket, key: str) -> None:
+    for each in SOUND:
+        if each != "config.pbtxt":
+            bucket.delete(each)
+    bucket.put(key, b"x")
+    report = seal()
+    assert (states(report), found(report)) == ({}, {("versions", "m")})
+
+
 def test_model_that_is_not_there_is_said(bucket: Bucket) -> None:
     for key in SOUND:
         bucket.delete(key)
