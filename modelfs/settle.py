@@ -276,6 +276,7 @@ class Settling:
             waiting.now = self._versions[model].get(version, {})
             waiting.unchanged_s = moment.began_s - waiting.changed_s
         is_going = self._note_lacking(groups, lacking)
+        is_going = is_going or self._is_config_new(model)  # which may no longer ask for a version that has vanished
         for version, waiting in groups.items():
             if self._is_over(Group(model, version), waiting, is_going=is_going):
                 self._end(model, version)
@@ -295,8 +296,17 @@ class Settling:
             waiting.is_held = version in undecided or (version in lost and is_going)
         return is_going
 
+    def _is_config_new(self, model: str) -> bool:
+        """Tell whether another config than the one that is shown has been there for less than the settling time."""
+        own = self._waiting.get(model, {}).get("")
+        if own is None or self._is_old(own):
+            return False
+        key = f"{model}/{CONFIG_NAME}"
+        one, other = own.before.get(key), own.now.get(key)
+        return (one and one[1:3]) != (other and other[1:3])
+
     def _is_over(self, group: Group, waiting: _Waiting, *, is_going: bool) -> bool:
-        """Tell whether the group is as it is shown again, or has vanished; but not while its whole model is going."""
+        """Tell whether the group is as it is shown again, or has vanished; but not while more of its model changes."""
         if not waiting.now:
             return not self._versions.get(group.model) or (bool(group.version) and not is_going)
         return bool(waiting.before) and look_alike(waiting.before, waiting.now)

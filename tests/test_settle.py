@@ -223,6 +223,20 @@ def test_a_version_or_a_model_that_vanishes_as_a_whole_goes_at_once() -> None:
     assert repository.settling.pending == []
 
 
+def test_r11_a_version_that_vanishes_while_the_config_changes_goes_with_the_old_config() -> None:
+    """The old one may ask for it."""
+    stored = {**MODEL, "m/2/model.onnx": "two", "m/labels": "cat"}
+    new = {**stored, "m/config.pbtxt": ONNX + " "}
+    del new["m/1/model.onnx"]
+    repository = settled(stored)
+    assert repository.missed({**new, "m/1/model.onnx": "one"}, {"m/1/model.onnx"}, 10) == shown(stored)
+    assert repository.listed(new, 12) == shown(stored)
+    assert repository.listed(new, 20) == shown(new)
+    repository = settled(stored)
+    other = {key: stored[key] for key in new} | {"m/labels": "dog"}
+    assert repository.listed(other, 12) == shown({**other, "m/labels": "cat"})
+
+
 def test_a_folder_that_is_deleted_file_by_file_is_never_seen_in_part() -> None:
     stored = {**MODEL, "m/2/a": "a", "m/2/model.onnx": "two"}
     repository = settled(stored)
