@@ -6,6 +6,7 @@ A second run finds the seal and writes nothing.
 """
 
 import posixpath
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,11 +20,13 @@ from modelfs.blocks import ObjectInfo
 from modelfs.comparing import Comparison
 from modelfs.config import Config
 from modelfs.errors import ObjectNotFoundError, UsageError
-from modelfs.findings import Finding, error
+from modelfs.findings import Finding, error, warning
 from modelfs.location import Location, parse
 from modelfs.opening import open_configured
 from modelfs.store import RetryPolicy, Store, Writable, in_thread_with_retries, list_everything
 from modelfs.texts import TEXT_BYTES_MAX
+from modelfs.upload_reader import UploadReader
+from modelfs.uploads import WHOLE, why_open
 from modelfs.version_policy import is_version
 
 PAUSE_S = 1.0
@@ -130,6 +133,7 @@ class _Sealing:
         second = await self._list()
         after = self._files(second)
         self._findings += self._changes(before, after, versions)
+        self._findings += await self._uploading(second, versions)
         if not versions and not self._findings:
             what, advice = "there is no version in this model that can be sealed", "put its files into 1/"
             self._findings.append(error("versions", self._target.model, what, advice))
@@ -188,6 +192,20 @@ class _Sealing:
             error("changed", self._path(key), what, advice)
             for key in before.keys() | after.keys()
             if _identity(before.get(key)) != _identity(after.get(key)) and self._concerns(self._path(key), versions)
+        ]
+
+    async def _uploading(self, listed: _Files, versions: list[str]) -> list[Finding]:
+        """Return which uploads in parts have begun and not ended: no listing tells of them.
+
+        Whose they are nobody knows, and many are never ended: so they refuse nothing.
+        """
+        uploads = await UploadReader(self._store).read([WHOLE])
+        open_ = [each for folder in uploads.open for each in uploads.holding(folder, listed, time.time_ns())]
+        advice = "seal again when it has, if it belongs to this version"
+        return [
+            warning("upload", self._path(each.key), why_open([each], ""), advice)
+            for each in open_
+            if self._concerns(self._path(each.key), versions)
         ]
 
     async def _seal(self, version: str, files: _Files, listed: _Files) -> Outcome:

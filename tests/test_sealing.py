@@ -128,6 +128,26 @@ def test_version_that_is_not_whole_is_refused_and_the_others_are_sealed(bucket: 
     assert bucket.written == [f"1/{SEAL}", f"2/{SEAL}"]
 
 
+def test_upload_that_has_not_ended_is_told_and_refuses_nothing(bucket: Bucket) -> None:
+    for key in ("1/weights", "2/weights", "labels", "2/model.onnx"):
+        bucket.begin_upload(key)
+    bucket.put("2/model.onnx", b"two", mtime_ns=2**62)  # begun again since, and ended
+    report = seal(f"{URL}/2")
+    assert (states(report), found(report)) == ({"m/2": "sealed"}, {("upload", "m/2/weights"), ("upload", "m/labels")})
+    assert {each.severity for each in report.findings} == {"warning"}
+    assert report.findings[0].what.startswith("the upload of 2/weights that began at ")
+
+
+def test_store_that_tells_of_no_uploads_is_sealed_in(bucket: Bucket) -> None:
+    def refuse(kind: str, _info: ObjectInfo | None) -> None:
+        if kind == "uploads":
+            raise AccessRefusedError("s3:ListBucketMultipartUploads")
+
+    bucket.fail = refuse
+    report = seal(f"{URL}/2")
+    assert (states(report), found(report)) == ({"m/2": "sealed"}, set())
+
+
 def test_what_is_wrong_with_the_model_itself_refuses_every_version(bucket: Bucket) -> None:
     bucket.put("config.pbtxt", b"input {")
     report = seal(f"{URL}/1")
