@@ -160,6 +160,31 @@ def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path, caplog: py
     assert "others can write it" in caplog.text
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a file of another user's")
+def test_a_file_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    os.chown(file, 1234, 1234)
+    assert memory_in(tmp_path).recall() is EMPTY
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    assert file.stat().st_uid == 0
+    assert files(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
+
+
+def test_a_link_is_neither_followed_nor_written_to(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    elsewhere = file.rename(tmp_path / "elsewhere")
+    before = elsewhere.read_bytes()
+    file.symlink_to(elsewhere)
+    memory = memory_in(tmp_path)
+    assert memory.recall() is EMPTY
+    memory.keep(tree_of({"m/1/x": ("v2", 5)}))
+    assert elsewhere.read_bytes() == before
+    assert not file.is_symlink()
+    assert files(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
+
+
 def test_what_a_crash_left_of_a_change_does_not_count_and_is_written_over(tmp_path: Path) -> None:
     first = tree_of({"m/1/x": ("v1", 5), "m/1/y": ("v1", 5)})
     memory_in(tmp_path).keep(first)
