@@ -21,6 +21,10 @@ class OfflineStore:
         """List nothing."""
         raise OfflineError(NOT_LISTED)
 
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """List nothing."""
+        return self.list_page(token, folder)
+
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:  # noqa: ARG002  the protocol's
         """Read nothing."""
         raise OfflineError(f"{info.key!r} is not on the disk, and the mount is --offline; mount it without, or warm it")
