@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from modelfs import identity
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import Difference, Directory, File, Node, Tree, last
+from modelfs.tree import Difference, Directory, File, Node, Tree, last_gone
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ class _Loading:
             if path:
                 around, _, name = path.rpartition("/")
                 self._folders[around][name] = root
-        tree = Tree(root, (), files, total_bytes, last(self._gone))
+        tree = Tree(root, (), files, total_bytes, last_gone(self._gone))
         return Shown(tree, self._listed_at, self._untold, self._is_on_open)
 
     def _take(self, records: Iterable[tuple[int, bytes]]) -> None:

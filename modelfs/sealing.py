@@ -134,7 +134,7 @@ class _Sealing:
         after = self._files(second)
         self._findings += self._changes(before, after, versions)
         self._findings += await self._uploading(second, versions)
-        if not versions and not self._findings:
+        if not versions and not any(each.severity == "error" for each in self._findings):
             what, advice = "there is no version in this model that can be sealed", "put its files into 1/"
             self._findings.append(error("versions", self._target.model, what, advice))
         outcomes = [await self._seal(version, after, second) for version in versions]

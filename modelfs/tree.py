@@ -144,10 +144,10 @@ EMPTY = Tree(Directory({}, 0))
 
 def counted(root: Directory, gone: Mapping[str, int]) -> Tree:
     """Return the tree of ``root``, of which nothing is omitted. Walks it."""
-    return Tree(root, (), *_count(root), last(gone))
+    return Tree(root, (), *_count(root), last_gone(gone))
 
 
-def last(gone: Mapping[str, int]) -> Mapping[str, int]:
+def last_gone(gone: Mapping[str, int]) -> Mapping[str, int]:
     """Return the folders that went last, of more than GONE_MOST."""
     return dict(list(gone.items())[-GONE_MOST:]) if len(gone) > GONE_MOST else gone
 
@@ -246,7 +246,7 @@ def _followed(previous: Tree, root: Directory) -> tuple[Directory, Mapping[str, 
     if not back and not went:
         return root, previous.gone
     gone = {name: gone_ns for name, gone_ns in {**previous.gone, **went}.items() if name not in back}
-    return root, last(gone)
+    return root, last_gone(gone)
 
 
 def _files_of(children: Mapping[str, Node]) -> list[str]:

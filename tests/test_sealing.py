@@ -270,8 +270,9 @@ def test_model_without_a_version_that_can_be_sealed_is_said(bucket: Bucket, key:
         if each != "config.pbtxt":
             bucket.delete(each)
     bucket.put(key, b"x")
+    bucket.begin_upload("labels")
     report = seal()
-    assert (states(report), found(report)) == ({}, {("versions", "m")})
+    assert (states(report), found(report)) == ({}, {("versions", "m"), ("upload", "m/labels")})
 
 
 def test_model_that_is_not_there_is_said(bucket: Bucket) -> None:
