@@ -11,7 +11,7 @@ settles like any other.
 import json
 from collections.abc import Mapping
 
-from modelfs import tree
+from modelfs import growing, tree
 from modelfs.blocks import ObjectInfo
 
 MANIFEST_NAME = ".modelfs-seal.json"
@@ -57,5 +57,5 @@ def is_sealed(manifest: Mapping[str, tuple[int, str]], folder: str, objects: Map
     listed = (objects.get(f"{folder}/{path}") for path in manifest)
     if not all(info is not None and manifest[info.key[start:]] == info[1:3] for info in listed):
         return False
-    shown = tree.files(tree.build(info for key, info in objects.items() if key.startswith(f"{folder}/")))
+    shown = tree.files(growing.build(info for key, info in objects.items() if key.startswith(f"{folder}/")))
     return all(key[start:] in manifest for key in shown)

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, cast
 
 import trio
 
-from modelfs import lint, linting, manifest, tree
+from modelfs import growing, lint, linting, manifest, tree
 from modelfs.blocks import ObjectInfo
 from modelfs.comparing import Comparison
 from modelfs.config import Config
@@ -244,7 +244,7 @@ class _Sealing:
 
     def _tree(self, listed: _Files, *, show_hidden: bool) -> tree.Tree:
         objects = (info._replace(key=self._path(info.key)) for info in listed.values())
-        return tree.build(objects, show_hidden=show_hidden)
+        return growing.build(objects, show_hidden=show_hidden)
 
     def _path(self, key: str) -> str:
         return f"{self._target.model}/{key}"

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from modelfs import identity, journal
 from modelfs.blocks import ObjectInfo
+from modelfs.growing import TICK_NS, build
 from modelfs.journal import Journal
-from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, differences, files
+from modelfs.tree import EMPTY, Directory, Tree, differences, files
 
 DATE_NS = 1_700_000_000_000_000_000
 KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/2", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]

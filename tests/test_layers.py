@@ -32,6 +32,7 @@ ROWS = (
     ("model_config",),
     ("wholeness",),
     ("tree",),
+    ("growing",),
     ("model_files", "withdrawn", "manifest"),
     ("lint", "groups"),
     ("uploads",),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from modelfs import remembered, runtime
 from modelfs.blocks import ObjectInfo
+from modelfs.growing import TICK_NS, build
 from modelfs.remembered import NOBODY, Memory
-from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, files
+from modelfs.tree import EMPTY, Directory, Tree, files
 
 DATE_NS = 1_700_000_000_000_000_000
 KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/2", "n", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]

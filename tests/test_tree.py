@@ -10,8 +10,9 @@ from reference.model import FOLDER, is_hidden, is_impossible, paths_of
 from reference.times import changed_paths, check_times, content, is_below, walk
 
 from modelfs.blocks import ObjectInfo
+from modelfs.growing import TICK_NS, build, graft
 from modelfs.names import DEPTH_MAX
-from modelfs.tree import EMPTY, TICK_NS, Directory, File, Tree, build, differences, graft
+from modelfs.tree import EMPTY, Directory, File, Tree, differences
 
 PROPERTY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 

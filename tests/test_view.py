@@ -10,8 +10,7 @@ import trio
 import trio.testing
 from stores.memory_store import MemoryStore
 
-from modelfs import showing
-from modelfs import tree as trees
+from modelfs import growing, showing
 from modelfs import view as views
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import (
@@ -89,7 +88,7 @@ def test_what_the_last_worker_did_not_tell_the_kernel_is_told_before_anything_is
             told.append(differences)
             await trio.lowlevel.checkpoint()
 
-        view.take_over(Shown(trees.build([ObjectInfo("m/1/x", 5, "v", 0)]), 0.0, untold))
+        view.take_over(Shown(growing.build([ObjectInfo("m/1/x", 5, "v", 0)]), 0.0, untold))
         nursery.start_soon(view.keep_fresh, 1000, tell)
         await trio.sleep(views.EARLIEST_S / 2)
         assert (told, view.health().listings) == ([untold], 0)
@@ -180,13 +179,13 @@ async def test_a_key_put_back_within_the_window_never_goes() -> None:
 
 async def test_trees_are_built_beside_the_thread_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     built_in: list[threading.Thread] = []
-    build = trees.build
+    build = growing.build
 
     def noting(*arguments: Any, **keywords: Any) -> Tree:
         built_in.append(threading.current_thread())
         return build(*arguments, **keywords)
 
-    monkeypatch.setattr("modelfs.view.trees.build", noting)
+    monkeypatch.setattr("modelfs.showing.growing.build", noting)
     await view_of(filled("a")).refresh()
     assert built_in
     assert threading.current_thread() not in built_in
