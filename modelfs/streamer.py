@@ -193,10 +193,13 @@ class Streamer:
             index = until
 
     def _take(self, view: memoryview, base: int, offset: int, stop: int) -> memoryview:
-        end = base + len(view)
-        if stop == end or (self._is_tripwire(offset) and self._was_given(offset // BLOCK_BYTES, end)):
-            self._cache.read_to_end(self.info, offset // BLOCK_BYTES)
         self._give(offset, stop)
+        end = base + len(view)
+        index = offset // BLOCK_BYTES
+        if stop == end or self._is_tripwire(offset):
+            begun = self._given.find(base // BLOCK_BYTES, index, given=True)
+            if self._was_given(index if begun < 0 else begun, end):  # else READs of a part are still to come
+                self._cache.read_to_end(self.info, index)
         if self._left:
             self._shed_passed()
         return view[offset - base : stop - base]

@@ -150,7 +150,10 @@ def test_a_read_inside_one_extent_is_a_view_without_a_copy() -> None:
     with_streamer(size, body)
 
 
-def test_what_lies_behind_a_tripwire_and_was_not_pushed_stays_for_its_reader() -> None:
+@pytest.mark.parametrize(
+    "come", [[(16 * B, PAGE_BYTES)], [(16 * B, B), (31 * B, B)]], ids=["a tripwire's", "the end's before the middle's"]
+)
+def test_what_is_still_to_be_read_of_an_extent_stays_for_its_reader(come: list[tuple[int, int]]) -> None:
     async def main() -> None:
         async with trio.open_nursery() as loads:
             cache = BlockCache(
@@ -162,7 +165,8 @@ def test_what_lies_behind_a_tripwire_and_was_not_pushed_stays_for_its_reader() -
             assert cache.prefetch(info, range(16, 32), 16)
             await trio.testing.wait_all_tasks_blocked()
             await trio.sleep(1)
-            await streamer.read(16 * B, PAGE_BYTES)
+            for offset, length in come:
+                await streamer.read(offset, length)
             assert not cache.prefetch(info, range(40, 48), 8), "there was room, and so nothing was at stake"
             assert cache.landed(info, 17) is not None
 
