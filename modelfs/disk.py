@@ -107,6 +107,9 @@ class DiskTier:
         """Write what is waiting, as far as there is time, and let go of the folder. Blocks."""
         self._writer.end(within_s)
         self._ledger.close()
+        self._end_lookups()
+
+    def _end_lookups(self) -> None:
         with self._looking:
             if self._lookups is not None:
                 self._lookups.close()
@@ -147,8 +150,8 @@ class DiskTier:
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview | None:
         """Return ``[offset, offset + length)``, which begins with a block, if all of it is there and right. Blocks."""
-        home = self._ledger.home
-        if home is None or self._trouble.is_on():
+        home = self._readable()
+        if home is None:
             return None
         identity = self.identify(info)
         self._learn(home, identity)
@@ -163,8 +166,8 @@ class DiskTier:
 
         Raises what ``get`` raises.
         """
-        home = self._ledger.home
-        if home is None or self._trouble.is_on():
+        home = self._readable()
+        if home is None:
             return get(offset, length)
         identity = self.identify(info)
         start, stop = self._missing(home, identity, offset, length)
@@ -178,6 +181,12 @@ class DiskTier:
                 return get(offset, length)  # it was there a moment ago
         self._tally.add(hit_bytes=length - (stop - start))
         return buffer[:length].toreadonly()
+
+    def _readable(self) -> Home | None:
+        home = self._ledger.home
+        if home is None:
+            self._end_lookups()  # a disk that was taken away lives on for as long as it is held
+        return None if self._trouble.is_on() else home
 
     def _missing(self, home: Home, identity: Identity, offset: int, length: int) -> tuple[int, int]:
         """Return the range that holds all blocks that are not there; an empty one at its end where all are."""
@@ -332,6 +341,7 @@ class DiskTier:
         done = claim.release if claim is not None else _nothing
         if self._ledger.home is None and self._writing.is_on():
             done()
+            self._tally.add(shed_bytes=len(data))
             return False
         if encode(empty_header(identity, 0)) is None:  # a name of several thousand bytes
             done()

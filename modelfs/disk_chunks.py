@@ -170,9 +170,11 @@ class Chunks:
         """
         with self._opened(identity.id, chunk, is_direct=True, flags=_WRITE) as descriptor:
             extension = Extension(descriptor, identity, chunk, self._page(), self._scratch())
-            yield extension
-        if not extension.header.present:
-            self.drop(identity.id, chunk)
+            try:
+                yield extension
+            finally:
+                if not extension.header.present:
+                    self.drop(identity.id, chunk)
 
     def drop(self, object_id: bytes, chunk: int) -> None:
         """Throw a chunk away. Who reads it goes on to its end."""

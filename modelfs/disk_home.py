@@ -70,13 +70,22 @@ class Home:
     def __del__(self) -> None:
         """Let go of the folder, once no thread reads from it."""
         with suppress(AttributeError):  # it was refused
-            for locks in (self.claims, self.reads, self.evictions):
-                locks.close()
             os.close(self._fd)
 
     @property
     def _index_path(self) -> str:
         return os.path.join(self.path, _INDEX)  # noqa: PTH118  as above
+
+
+def disk_root(path: str) -> str:
+    """Return where the disk is mounted that holds ``path``, or would hold it."""
+    path = os.path.realpath(path)
+    while not os.path.exists(path):  # noqa: PTH110  strings
+        path = os.path.dirname(path)  # noqa: PTH120  strings
+    device = os.stat(path).st_dev  # noqa: PTH116  strings
+    while (parent := os.path.dirname(path)) != path and os.stat(parent).st_dev == device:  # noqa: PTH116, PTH120
+        path = parent
+    return path
 
 
 def _open(path: str) -> int:
@@ -128,6 +137,7 @@ def _make_format(folder: int, shown: str) -> None:
     descriptor = os.open(beside, flags, 0o600, dir_fd=folder)
     try:
         os.write(descriptor, _FORMAT)
+        os.fsync(descriptor)  # alone of all that is written here: an empty one, after a power cut, would be refused
     finally:
         os.close(descriptor)
     os.rename(beside, "format", src_dir_fd=folder, dst_dir_fd=folder)

@@ -84,12 +84,16 @@ class Kept(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What became of an entry: whether it was made, by how much there is more now, how many had to go for it."""
+    """What became of an entry: how much there is now, how much more that is, how many had to go, whether it was made.
 
-    is_fitting: bool
-    more_bytes: int
-    evicted: int
+    ``is_disk_filled`` tells that it was not because there is too little room on the disk, whatever the quota is.
+    """
+
     used_bytes: int
+    more_bytes: int = 0
+    evicted: int = 0
+    is_fitting: bool = False
+    is_disk_filled: bool = False
 
 
 class Index:
@@ -149,7 +153,7 @@ class Index:
 
     def enter(
         self, identity: Identity, chunk: int, total_bytes: int, room: Room, discard: Callable[[Candidate], bool]
-    ) -> "Entry":
+    ) -> Entry:
         """Enter a chunk that is going to be written, and will then take ``total_bytes``; make room where there is none.
 
         ``discard`` throws a chunk away and returns False for one that is in use. A disk that others fill is given back
@@ -162,18 +166,32 @@ class Index:
             more_bytes = total_bytes - (entered[0] if entered else 0)
             used_bytes = self.used_bytes()
             if total_bytes > room.quota_bytes:
-                return Entry(is_fitting=False, more_bytes=0, evicted=0, used_bytes=used_bytes)
+                return Entry(used_bytes)
             excess = room.excess(used_bytes, more_bytes)
-            gone = list(throw_away(self._in_order(), excess, spare=identity.id, discard=discard)) if excess > 0 else []
-            for each in gone:
-                self.strike_out(each.object_id, each.chunk)
-            gone_bytes = sum(each.bytes for each in gone)
+            evicted, gone_bytes = self._evict(excess, discard, spare=identity.id)
+            is_disk_filled = gone_bytes < room.lack(more_bytes)
             if gone_bytes < excess:
                 more_bytes = 0
             else:
                 self._insert(identity, chunk, total_bytes, used=self._tick())
         more_bytes -= gone_bytes
-        return Entry(gone_bytes >= excess, more_bytes, len(gone), used_bytes + more_bytes)
+        return Entry(used_bytes + more_bytes, more_bytes, evicted, gone_bytes >= excess, is_disk_filled)
+
+    def give_way(self, room: Room, discard: Callable[[Candidate], bool]) -> Entry:
+        """Throw away what there is too much of, as ``enter`` does, and enter nothing."""
+        with self._change():
+            used_bytes = self.used_bytes()
+            evicted, gone_bytes = self._evict(room.excess(used_bytes, 0), discard)
+        return Entry(used_bytes - gone_bytes, -gone_bytes, evicted, is_disk_filled=gone_bytes < room.lack(0))
+
+    def _evict(self, excess: int, discard: Callable[[Candidate], bool], *, spare: bytes = b"") -> tuple[int, int]:
+        """Throw away until ``excess`` bytes are gone; return how many chunks and bytes went."""
+        if excess <= 0:
+            return 0, 0
+        gone = list(throw_away(self._in_order(), excess, spare=spare, discard=discard))
+        for each in gone:
+            self.strike_out(each.object_id, each.chunk)
+        return len(gone), sum(each.bytes for each in gone)
 
     def _in_order(self) -> list[Candidate]:
         rows = self._db.execute(

@@ -16,6 +16,7 @@ import os
 import struct
 import threading
 from collections import Counter
+from contextlib import suppress
 
 _FLOCK = struct.Struct("@hhqqi")  # l_type, l_whence, l_start, l_len, l_pid, which must be 0
 _OBJECT_BITS = 38
@@ -29,7 +30,10 @@ _CENSUS_PLACE = 1 << 62
 
 
 class Locks:
-    """One holder of locks in the file ``path``, relative to the open folder ``folder_fd``. Thread-safe."""
+    """One holder of locks in the file ``path``, relative to the open folder ``folder_fd``. Thread-safe.
+
+    It is open for as long as anybody refers to it: a claim may be given back when its folder has gone.
+    """
 
     def __init__(self, folder_fd: int, path: str) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder_fd)
@@ -37,9 +41,10 @@ class Locks:
         self._held: set[tuple[int, int]] = set()
         self._shared: Counter[int] = Counter()
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         """Let go of everything."""
-        os.close(self._fd)
+        with suppress(AttributeError):  # it was never open
+            os.close(self._fd)
 
     def claim(self, object_id: bytes, first: int, stop: int) -> bool:
         """Take the right to download the blocks ``[first, stop)`` of an object; False where somebody has it."""
@@ -118,7 +123,8 @@ class Locks:
     def _let_go(self, start: int, length: int) -> None:
         with self._mutex:
             self._held.discard((start, length))
-            self._set(fcntl.F_UNLCK, start, length)
+            with suppress(OSError):  # it ends with us at the latest
+                self._set(fcntl.F_UNLCK, start, length)
 
     def _set(self, kind: int, start: int, length: int) -> bool:
         try:

@@ -27,6 +27,13 @@ _ADVICE = {
     errno.EIO: "the disk fails (EIO); look at dmesg, and choose another --cache-dir",
 }
 
+_OF_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+"""What its primary error codes are to the disk."""
+
 
 class Trouble:
     """One kind of work on the disk ("written", "read") of the cache at ``path``, and what keeps it from being done."""
@@ -65,10 +72,10 @@ class Trouble:
             )
 
     def end(self) -> None:
-        """Take note that it works."""
-        if not self._reason:
-            return
+        """Take note that it works. In the pause nothing is tried: what ends well then had begun before."""
         with self._lock:
+            if not self._reason or self._clock() < self._again_at_s:
+                return
             self._reason = ""
             self._pause_s = FIRST_PAUSE_S
         log.warning("the disk cache is %s again path=%s", self._what, self._path)
@@ -81,5 +88,8 @@ def explained(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or error}; mend it, or choose another --cache-dir"
     if isinstance(error, sqlite3.Error):
+        number = _OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if number is not None:
+            return _ADVICE[number]
         return f"its index cannot be used ({error}); it is made anew when it is broken"
     return str(error)

@@ -5,6 +5,7 @@ Exit status: 0 when all was right; else there is a traceback that says what was 
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ def main() -> int:
         summary = (module.__doc__ or "").partition("\n")[0]
         module.options(runs.add_parser(name, help=summary, description=module.__doc__))
     told = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="modelfs-soak-", dir=told.folder) as folder:
         RUNS[told.run].run(Path(folder), told)

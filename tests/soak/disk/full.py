@@ -11,8 +11,9 @@ import os
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,8 @@ from mount.mounting_for_tests import wait_until
 
 from soak.disk.machine import MIB, WARNS, Machine, Rounds, disk, end, is_written, mount_disk, small_disk, unmount_disk
 from soak.table import table
+
+Trouble = Callable[[Path], AbstractContextManager[None]]
 
 DISK_BYTES = 256 * MIB
 SIZE = 40 * MIB + 12345
@@ -113,7 +116,7 @@ def _free_bytes(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-TROUBLES = {each.__name__: each for each in (filled, read_only, failing, vanished)}
+TROUBLES: dict[str, Trouble] = {each.__name__: each for each in (filled, read_only, failing, vanished)}
 
 
 def run(folder: Path, told: argparse.Namespace) -> None:
@@ -121,36 +124,45 @@ def run(folder: Path, told: argparse.Namespace) -> None:
     rows = []
     for name in told.only or TROUBLES:
         (folder / name).mkdir()
-        rows.append(_see_through(folder / name, TROUBLES[name]))
+        rows.append(_see_through(folder / name, TROUBLES[name], told.seconds))
         print(rows[-1], flush=True)
     print(table(["the disk", "rounds meanwhile", "not kept, MiB", "warnings", "the status said", "afterwards"], rows))
 
 
-def _see_through(folder: Path, trouble: Callable[[Path], object]) -> tuple[object, ...]:
+def _see_through(folder: Path, trouble: Trouble, seconds: float) -> tuple[object, ...]:
     with small_disk(folder, DISK_BYTES) as path, Machine(folder, path) as machine:
         for key in KEYS:
             machine.put(key, SIZE)
         log = folder / "log"
         mount = machine.begin("one", "--log-file", str(log), MODELFS_CACHE_SIZE=str(DISK_BYTES))
-        with Rounds(machine, mount) as rounds:
+        with _told(log), Rounds(machine, mount) as rounds:
             before = rounds.come_round()
             assert disk(mount)["hit_bytes"]
             shed_bytes = disk(mount)["shed_bytes"]
-            with trouble(path):  # type: ignore[attr-defined]
+            with trouble(path):
                 wait_until(lambda: disk(mount)["trouble"], within_s=RECOVERS_S)
                 said = disk(mount)["trouble"]
-                during = rounds.come_round(5) - before
+                time.sleep(seconds)  # it is tried again after 5, 15 and 35 s
+                during = rounds.come_round() - before
                 assert disk(mount)["trouble"], "the trouble was over before it was"
                 shed_bytes = disk(mount)["shed_bytes"] - shed_bytes
-                warnings = _warnings(log)
+                warnings = len(_warnings(log))
             wait_until(lambda: not disk(mount)["trouble"], within_s=RECOVERS_S)
             rounds.come_round()
         assert all(machine.is_right(mount, key) for key in KEYS)
         wait_until(partial(is_written, mount))
         end(mount)
         machine.fill(MODELFS_CACHE_SIZE=str(DISK_BYTES))
+        return trouble.__name__, during, shed_bytes >> 20, warnings, said, "kept again"
+
+
+@contextmanager
+def _told(log: Path) -> Iterator[None]:
+    """Print in any case what was told."""
+    try:
+        yield
+    finally:
         print("\n".join(_warnings(log)), flush=True)
-        return trouble.__name__, during, shed_bytes >> 20, len(warnings), said, "kept again"
 
 
 def _warnings(log: Path) -> list[str]:
@@ -159,4 +171,5 @@ def _warnings(log: Path) -> list[str]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add this run's options."""
+    parser.add_argument("--seconds", type=float, default=40.0, help="how long each lasts; default %(default)s")
     parser.add_argument("--only", nargs="+", choices=list(TROUBLES), help="default: all of them")

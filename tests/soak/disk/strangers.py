@@ -69,9 +69,8 @@ def _give_nothing(machine: Machine) -> None:
     kept = machine.folder / "kept"
     shutil.copytree(machine.cache, kept)
     shutil.copytree(machine.cache, machine.folder / "forged")
-    for chunk in sorted((machine.folder / "forged").rglob("*-*")):
-        if chunk.parent.name != "modelfs-blocks":
-            _forge(chunk)
+    for chunk in sorted((machine.folder / "forged").glob("*/??/*-*")):
+        _forge(chunk)
     rows = []
     for put in (_ours, _anothers, _writable_by_others, _a_link, _a_hard_link, _the_whole_folder):
         shutil.rmtree(machine.cache)
