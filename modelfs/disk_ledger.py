@@ -18,7 +18,7 @@ from functools import partial
 from modelfs import disk_census
 from modelfs.disk_format import BLOCKS, Identity
 from modelfs.disk_home import Home, RefusedError, disk_root
-from modelfs.disk_index import Entry, Index
+from modelfs.disk_index import PAUSE_S, Entry, Index
 from modelfs.disk_policy import Candidate, FilledDiskError, Room, default_quota
 from modelfs.disk_tally import Tally
 
@@ -107,9 +107,12 @@ class Ledger:
             self._opened()[1].touch(chunks)
 
     def mark_gone(self, scope: bytes, source: str, is_shown: Callable[[str, str], bool]) -> None:
-        """Tell which objects of a repository there are; see the index."""
-        with self._lock:
-            self._opened()[1].mark_gone(scope, source, is_shown)
+        """Tell which objects of a repository there are; see the index. Others write in between."""
+        after: bytes | None = b""
+        while after is not None:
+            with self._lock:
+                after = self._opened()[1].mark_gone(scope, source, is_shown, after=after)
+            time.sleep(PAUSE_S)
 
     def kept_bytes(self, scope: bytes) -> dict[bytes, int]:
         """Return how many bytes there are of each object; see the index."""
