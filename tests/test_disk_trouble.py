@@ -225,3 +225,12 @@ def test_what_the_index_says_of_the_disk_is_told_as_the_disk_says_it() -> None:
         error.sqlite_errorcode = code
         assert advice in disk_trouble.explained(error)
     assert "made anew" in disk_trouble.explained(sqlite3.DatabaseError("file is not a database"))
+
+
+def test_what_says_the_format_is_synced_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append(Path(f"/proc/self/fd/{descriptor}").read_text()))
+    monkeypatch.setattr(os, "rename", lambda *names, **more: (steps.append("rename"), rename(*names, **more)))
+    Home(str(tmp_path))
+    assert steps == ["modelfs disk cache, format 1\n", "rename"]
