@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from disk_for_tests import (
@@ -231,6 +232,11 @@ def test_what_says_the_format_is_synced_before_it_has_its_name(tmp_path: Path, m
     steps: list[str] = []
     rename = os.rename
     monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append(Path(f"/proc/self/fd/{descriptor}").read_text()))
-    monkeypatch.setattr(os, "rename", lambda *names, **more: (steps.append("rename"), rename(*names, **more)))
+
+    def renamed(*names: Any, **more: Any) -> None:
+        steps.append("rename")
+        rename(*names, **more)
+
+    monkeypatch.setattr(os, "rename", renamed)
     Home(str(tmp_path))
     assert steps == ["modelfs disk cache, format 1\n", "rename"]
