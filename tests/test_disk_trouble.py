@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -116,16 +115,14 @@ def test_a_folder_that_is_a_file_is_one_warning(tmp_path: Path, caplog: pytest.L
     assert len(caplog.records) == 1
 
 
-def test_a_claim_is_given_back_when_its_folder_has_gone(tmp_path: Path) -> None:
-    with opened(tmp_path) as tier:
-        claim = tier.claim(WHOLE, 0, WHOLE.size)
-        shutil.rmtree(tmp_path / "cache")
-        tier._ledger._looked_s = 0.0  # as half a second later
-        keep(tier, info("m/1/y"))  # in a new folder
-        assert tier.keep(WHOLE, 0, memoryview(content(WHOLE)), claim)
-        assert tier.flush(PATIENCE_S)
-        assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
-        assert sum("disk-writer" in thread.name for thread in threading.enumerate()) == disk_writer.THREADS
+def test_a_claim_holds_until_it_is_given_back_also_when_its_folder_is_closed(tmp_path: Path) -> None:
+    home, others = Home(str(tmp_path)), Home(str(tmp_path))
+    claims, blocks = home.claims, (b"x" * 16, 0, 8)
+    assert claims.claim(*blocks)
+    del home
+    assert not others.claims.claim(*blocks)
+    claims.unclaim(*blocks)
+    assert others.claims.claim(*blocks)
 
 
 class Space:
