@@ -222,6 +222,13 @@ class Index:
         """Tell that a chunk is no longer on the disk."""
         self._db.execute("DELETE FROM chunks WHERE object = ? AND chunk = ?", (object_id, chunk))
 
+    def strike_out_lost(self, chunks: Iterable[tuple[bytes, int]], exists: Callable[[bytes, int], bool]) -> None:
+        """Strike out those of the chunks that have no file. A file is made before its chunk is entered."""
+        with self._change():
+            for object_id, chunk in chunks:
+                if not exists(object_id, chunk):
+                    self.strike_out(object_id, chunk)
+
     # what is there, and what it is worth
 
     def chunks_of(self, object_id: bytes) -> set[int]:

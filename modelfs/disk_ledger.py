@@ -95,11 +95,10 @@ class Ledger:
         self._tally.add(evicted_chunks=entry.evicted)
 
     def strike_out(self, chunks: Iterable[Chunk]) -> None:
-        """Tell that chunks are no longer on the disk."""
+        """Tell that chunks are no longer on the disk; one that has come again since stays entered."""
         with self._lock:
-            _, index = self._opened()
-            for object_id, chunk in chunks:
-                index.strike_out(object_id, chunk)
+            home, index = self._opened()
+            index.strike_out_lost(chunks, home.chunks.exists)
 
     def touch(self, chunks: Iterable[Chunk]) -> None:
         """Tell that chunks were read."""

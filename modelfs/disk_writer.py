@@ -190,7 +190,8 @@ class DiskWriter:
             present = file.header.present
             if not piece.mask & ~present:
                 return True
-            if not self._ledger.enter(identity, piece.chunk, cost(present | piece.mask, piece.chunk, identity.size)):
+            total_bytes = cost(present | piece.mask, piece.chunk, identity.size) + file.unnamed_bytes
+            if not self._ledger.enter(identity, piece.chunk, total_bytes):
                 return False
             try:
                 file.write(piece, data)

@@ -274,3 +274,30 @@ def test_a_broken_index_is_made_anew_and_chunks_are_still_read(tmp_path: Path, t
         other = info("m/1/y")
         keep(tier, other)
         assert read(tier, other, 0, other.size) == content(other)
+
+
+def test_what_a_crash_left_in_a_chunk_counts_as_well(tmp_path: Path) -> None:
+    with opened(tmp_path) as tier:
+        keep(tier, WHOLE, 0, 4 * BLOCK_BYTES)
+        (path,) = chunk_files(tmp_path)
+        with path.open("r+b") as file:  # blocks were written, and the header that names them was not
+            file.seek(8 * BLOCK_BYTES)
+            file.write(bytes(16 * BLOCK_BYTES))
+            os.fsync(file.fileno())
+        keep(tier, WHOLE, 32 * BLOCK_BYTES, 4 * BLOCK_BYTES)
+        assert path.stat().st_blocks * 512 <= tier.statistics()["used_bytes"] < 28 * BLOCK_BYTES
+        keep(tier, WHOLE, 0, CHUNK_BYTES)
+        assert path.stat().st_blocks * 512 <= tier.statistics()["used_bytes"]
+
+
+def test_a_chunk_that_was_lost_and_has_come_again_stays_entered(tmp_path: Path) -> None:
+    with opened(tmp_path) as tier:
+        keep(tier, WHOLE, 0, BLOCK_BYTES)
+        chunk = (tier.identify(WHOLE).id, 0)
+        tier._ledger.strike_out([chunk])
+        (whole,) = list(tier.kept_bytes([WHOLE]))
+        assert whole[1] == BLOCK_BYTES
+        chunk_files(tmp_path)[0].unlink()
+        tier._ledger.strike_out([chunk])
+        (whole,) = list(tier.kept_bytes([WHOLE]))
+        assert whole[1] == 0

@@ -2,7 +2,8 @@
 
 The worker and the whole tree in turn. Then every byte is compared: through what took over or was mounted again, and
 once more after a remount, with nothing of it in the kernel's page cache. The cache lies on a disk of its own, whose
-used blocks are looked at every few milliseconds, so that its quota is seen to hold at every moment.
+used blocks are looked at every few milliseconds, so that its quota is seen to hold at every moment; and no chunk may
+take more of it than stands in the index.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from mount.mounting_for_tests import Mount, wait_until
 
+from modelfs.disk_format import file_name
+from modelfs.disk_home import Home
 from soak.disk.machine import (
     MIB,
     Machine,
@@ -102,7 +105,21 @@ def _kill(machine: Machine, after_s: float, *, whole_tree: bool) -> tuple[int, i
     machine.compare(mount)
     kept_bytes = int(disk(mount)["hit_bytes"])
     end(mount)
+    _count(machine)
     return kept_bytes, machine.sent_bytes()
+
+
+def _count(machine: Machine) -> None:
+    """See that no chunk takes more of the disk than stands in the index, whose sum is what the quota bounds."""
+    index = Home(str(machine.cache)).open_index()
+    rows = index._db.execute("SELECT object, chunk, bytes FROM chunks")
+    entered = {file_name(object_id, chunk): size for object_id, chunk, size in rows}
+    index.close()
+    for chunk in machine.chunks():
+        taken_bytes, name = chunk.stat().st_blocks * 512, f"{chunk.parent.name}/{chunk.name}"
+        assert taken_bytes <= entered.get(name, 0), (
+            f"{name} takes {taken_bytes}, and is {entered.get(name)} in the index"
+        )
 
 
 def options(parser: argparse.ArgumentParser) -> None:
