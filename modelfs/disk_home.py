@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 
 from modelfs.disk_chunks import Chunks
-from modelfs.disk_index import ForeignIndexError, Index
+from modelfs.disk_index import LOG_BYTES, ForeignIndexError, Index
 from modelfs.disk_locks import Locks
 
 FOLDER = "modelfs-blocks"
@@ -49,12 +49,16 @@ class Home:
         return False
 
     def index_bytes(self) -> int:
-        """Return what the index takes on the disk."""
-        total = 0
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                total += os.stat(_INDEX + suffix, dir_fd=self._fd).st_size
-        return total
+        """Return what the index takes on the disk, or will have taken when its log is as large as it becomes."""
+        return sum(
+            max(least, self._size(_INDEX + suffix)) for suffix, least in (("", 0), ("-wal", LOG_BYTES), ("-shm", 0))
+        )
+
+    def _size(self, name: str) -> int:
+        try:
+            return os.stat(name, dir_fd=self._fd).st_size
+        except OSError:
+            return 0
 
     def remove_index(self) -> None:
         """Throw the index away: it is made anew from the chunks."""

@@ -301,3 +301,14 @@ def test_a_chunk_that_was_lost_and_has_come_again_stays_entered(tmp_path: Path) 
         tier._ledger.strike_out([chunk])
         (whole,) = list(tier.kept_bytes([WHOLE]))
         assert whole[1] == 0
+
+
+def test_what_is_written_into_the_index_alone_passes_no_quota(tmp_path: Path) -> None:
+    quota = 24 * MIB
+    with opened(tmp_path, quota_bytes=quota) as tier:
+        keep(tier, WHOLE)
+        keep(tier, info("m/1/y", BLOCK_BYTES))
+        chunk = (tier.identify(WHOLE).id, 0)
+        for _ in range(400):
+            tier._ledger.touch([chunk])
+            assert quota - CHUNK_BYTES < disk_bytes(tmp_path / "cache") <= quota

@@ -51,7 +51,7 @@ def run(folder: Path, told: argparse.Namespace) -> None:
             _lose_some(machine, dice)
             kept, asked = _kill(machine, dice.uniform(0, fill_s), whole_tree=number % 2 == 1)
             kept_bytes, asked_bytes = kept_bytes + kept, asked_bytes + asked
-            assert watcher.most_bytes <= QUOTA_BYTES, f"{watcher.most_bytes} bytes, of {QUOTA_BYTES}"
+            assert watcher.most_bytes <= QUOTA_BYTES, f"{watcher.most_bytes} bytes: {watcher.made_of}"
             if number % 10 == 9 or number + 1 == told.times:
                 print(
                     f"{number + 1} kills within {fill_s:.2f} s of a fill: every byte right; at most"

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -231,10 +232,11 @@ class Rounds:
 
 
 class Watcher:
-    """Looks every few milliseconds at how much of a disk is taken, and remembers the most."""
+    """Looks every few milliseconds at how much of a disk is taken, and remembers the most, and what it was made of."""
 
     def __init__(self, path: Path) -> None:
         self.most_bytes = 0
+        self.made_of: dict[str, int] = {}
         self._path = path
         self._empty_bytes = self._taken()
         self._is_over = threading.Event()
@@ -254,7 +256,18 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.005):
-            self.most_bytes = max(self.most_bytes, self._taken() - self._empty_bytes)
+            taken_bytes = self._taken() - self._empty_bytes
+            if taken_bytes > self.most_bytes:
+                self.most_bytes, self.made_of = taken_bytes, self._made_of()
+
+    def _made_of(self) -> dict[str, int]:
+        """Return what chunks, folders and each other file take; what was unlinked and is open is not among it."""
+        found: Counter[str] = Counter()
+        for path in self._path.rglob("*"):
+            with suppress(FileNotFoundError):
+                kind = "folders" if path.is_dir() else "chunks" if "-" in path.stem else path.name
+                found[kind] += path.lstat().st_blocks * 512
+        return dict(found)
 
 
 def cats(paths: Sequence[Path]) -> list["subprocess.Popen[bytes]"]:
