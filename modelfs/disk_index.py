@@ -25,13 +25,11 @@ from modelfs.disk_policy import GONE, KEPT, PINNED, Candidate, Room, throw_away
 SCHEMA = 1
 BUSY_S = 1.0  # how long another process may be at it; a write to the cache is given up then
 _EXAMINED_MOST = 1000  # candidates that are all in use
+AT_ONCE = 500  # objects whose rank changes, 15 ms; all 100,000 of a repository took 2.7 s, and others gave up meanwhile
+PAUSE_S = 0.005  # in which others come to write
 LOG_BYTES = 1024 * 1024
 """What the log may grow to before it is written back and begun anew. SQLite's own 4 MiB came on top of a cache that was
 full (seen: 1.005 of a quota of 160 MiB)."""
-
-_PAGE_BYTES = 4096
-AT_ONCE = 500  # objects whose rank changes, 15 ms; all 100,000 of a repository took 2.7 s, and others gave up meanwhile
-PAUSE_S = 0.005  # in which others come to write
 
 _TABLES = """
 CREATE TABLE room (used INTEGER NOT NULL, clock INTEGER NOT NULL);
@@ -117,7 +115,7 @@ class Index:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("PRAGMA trusted_schema=OFF")
-            self._db.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // _PAGE_BYTES}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // 4096}")  # of its pages
             self._db.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
             self._db.execute("PRAGMA cache_size=-1024")
             self._make()
@@ -186,28 +184,22 @@ class Index:
         return Entry(used_bytes + more_bytes, more_bytes, evicted, gone_bytes >= excess, is_disk_filled)
 
     def give_way(self, room: Room, discard: Callable[[Candidate], bool]) -> Entry:
-        """Throw away what there is too much of, as ``enter`` does, and enter nothing."""
+        """Throw away what others need the room of, as ``enter`` does, and enter nothing."""
         with self._change():
-            used_bytes = self.used_bytes()
-            evicted, gone_bytes = self._evict(room.excess(used_bytes, 0), discard)
-        return Entry(used_bytes - gone_bytes, -gone_bytes, evicted, is_disk_filled=gone_bytes < room.lack(0))
+            evicted, gone_bytes = self._evict(room.lack(0), discard)
+            return Entry(self.used_bytes(), -gone_bytes, evicted, is_disk_filled=gone_bytes < room.lack(0))
 
     def _evict(self, excess: int, discard: Callable[[Candidate], bool], *, spare: bytes = b"") -> tuple[int, int]:
         """Throw away until ``excess`` bytes are gone; return how many chunks and bytes went."""
         if excess <= 0:
             return 0, 0
-        with closing(self._in_order()) as rows:
+        in_order = "SELECT object, chunk, bytes FROM chunks WHERE rank < ? ORDER BY rank, used LIMIT ?"
+        with closing(self._db.execute(in_order, (PINNED, _EXAMINED_MOST))) as rows:
             candidates = (Candidate(*row) for row in rows)
             gone = list(throw_away(candidates, excess, spare=spare, discard=discard))
         for each in gone:
             self.strike_out(each.object_id, each.chunk)
         return len(gone), sum(each.bytes for each in gone)
-
-    def _in_order(self) -> sqlite3.Cursor:
-        return self._db.execute(
-            "SELECT object, chunk, bytes FROM chunks WHERE rank < ? ORDER BY rank, used LIMIT ?",
-            (PINNED, _EXAMINED_MOST),
-        )
 
     def _insert(self, identity: Identity, chunk: int, total_bytes: int, *, used: int) -> None:
         self._db.execute(

@@ -84,7 +84,7 @@ class Ledger:
         with self._lock:
             home, index = self._opened()
             self._look(home, time.monotonic())
-            if self._room.excess(index.used_bytes(), 0) <= 0:
+            if self._room.lack(0) <= 0:
                 return True
             self._heed(entry := index.give_way(self._room, partial(_discard, home)))
         return not entry.is_disk_filled
