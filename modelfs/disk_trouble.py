@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 60.0
+CALM_S = 5.0
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; make room on it, or give the cache less with --cache-size",
@@ -46,6 +47,7 @@ class Trouble:
         self._reason = ""
         self._pause_s = FIRST_PAUSE_S
         self._again_at_s = 0.0
+        self._works_since_s: float | None = None
 
     @property
     def reason(self) -> str:
@@ -63,6 +65,7 @@ class Trouble:
             self._reason = explained(error)
             if not is_new and self._clock() < self._again_at_s:
                 return  # others have just failed in the same way
+            self._works_since_s = None
             self._again_at_s = self._clock() + self._pause_s
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
         if is_new:
@@ -72,9 +75,17 @@ class Trouble:
             )
 
     def end(self) -> None:
-        """Take note that it works. In the pause nothing is tried: what ends well then had begun before."""
+        """Take note that it works. It is over when it has worked for a while: others may just fill what we gave up.
+
+        In the pause nothing is tried: what ends well then had begun before.
+        """
         with self._lock:
-            if not self._reason or self._clock() < self._again_at_s:
+            now_s = self._clock()
+            if not self._reason or now_s < self._again_at_s:
+                return
+            if self._works_since_s is None:
+                self._works_since_s = now_s
+            if now_s < self._works_since_s + CALM_S:
                 return
             self._reason = ""
             self._pause_s = FIRST_PAUSE_S

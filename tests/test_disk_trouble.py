@@ -27,10 +27,19 @@ from disk_for_tests import (
 )
 
 from modelfs import disk_chunks, disk_ledger, disk_trouble, disk_writer
+from modelfs.disk import DiskTier
 from modelfs.disk_home import Home
 
 WHOLE = info()
 WHOLE_CHUNKS = 3
+
+
+def see_it_end(tier: DiskTier, clock: Clock) -> None:
+    """See that trouble with writing ends when it has gone well for a while, and not before."""
+    assert tier.statistics()["trouble"]
+    clock.now_s += disk_trouble.CALM_S
+    keep(tier, info("m/1/at the end"))
+    assert tier.statistics()["trouble"] == ""
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_a_disk_that_cannot_be_written_is_one_warning_and_used_again_later(
         clock.now_s += disk_trouble.LONGEST_PAUSE_S
         keep(tier, WHOLE)
         assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
-        assert tier.statistics()["trouble"] == ""
+        see_it_end(tier, clock)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 2
     assert advice in warnings[0]
@@ -89,6 +98,8 @@ def test_a_disk_that_cannot_be_read_is_one_warning(
                 assert not tier.may_have(WHOLE, 0, WHOLE.size)
                 assert "dmesg" in tier.statistics()["trouble"]
                 clock.now_s += disk_trouble.LONGEST_PAUSE_S
+        assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
+        clock.now_s += disk_trouble.CALM_S
         assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
         assert tier.statistics()["trouble"] == ""
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 2
@@ -148,7 +159,7 @@ def test_a_disk_that_others_fill_is_one_warning_and_used_again_when_there_is_roo
         space.free_share = 0.5
         tier._ledger._looked_s = 0.0  # as half a second later
         keep(tier, WHOLE)
-        assert tier.statistics()["trouble"] == ""
+        see_it_end(tier, clock)
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 2
     assert "make room on it" in warnings[0]
@@ -213,7 +224,7 @@ def test_a_folder_whose_disk_is_gone_is_not_made_on_the_disk_below(
         clock.now_s += disk_trouble.LONGEST_PAUSE_S
         keep(tier, info("m/1/y"))
         assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
-        assert tier.statistics()["trouble"] == ""
+        see_it_end(tier, clock)
     assert len(caplog.records) == 2
 
 
@@ -237,3 +248,22 @@ def test_what_says_the_format_is_synced_before_it_has_its_name(tmp_path: Path, m
     monkeypatch.setattr(os, "rename", renamed)
     Home(str(tmp_path))
     assert steps == ["modelfs disk cache, format 1\n", "rename"]
+
+
+def test_a_disk_that_others_fill_as_soon_as_there_is_room_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    trouble = disk_trouble.Trouble("/cache", "written", clock)
+    for _ in range(10):
+        trouble.note(OSError(errno.ENOSPC, "full"))
+        assert trouble.is_on()
+        clock.now_s += disk_trouble.LONGEST_PAUSE_S
+        assert not trouble.is_on()
+        trouble.end()
+        clock.now_s += disk_trouble.CALM_S - 1
+        trouble.end()
+        assert trouble.reason
+    assert len(caplog.records) == 1
+    clock.now_s += 1
+    trouble.end()
+    assert not trouble.reason
+    assert "again" in caplog.text
