@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -318,6 +318,29 @@ class DiskTier:
         return self._writer.waiting_bytes
 
     # writing
+
+    @contextmanager
+    def attending(self, info: ObjectInfo) -> Iterator[None]:
+        """Let the other processes know meanwhile that an object is read here. Does not block."""
+        home, found = self._ledger.home, self.identify(info).id
+        is_known = False
+        with suppress(OSError):  # a file system without locks
+            is_known = home is not None and home.reads.attend(found)
+        try:
+            yield
+        finally:
+            if home is not None and is_known:
+                home.reads.unattend(found)
+
+    def is_behind(self, info: ObjectInfo, coming_bytes: int) -> bool:
+        """Tell whether the disk is too slow for so many more bytes, and others read them, too. Does not block."""
+        waiting_bytes, queue_bytes = self._writer.waiting_bytes, self._writer.queue_bytes
+        if waiting_bytes < queue_bytes // 4 or waiting_bytes + coming_bytes <= queue_bytes:
+            return False
+        home = self._ledger.home
+        with suppress(OSError):
+            return home is not None and home.reads.is_attended(self.identify(info).id)
+        return False
 
     def claim(self, info: ObjectInfo, offset: int, length: int) -> Claim | None:
         """Return the right to download some blocks; None where another has it. Does not block."""

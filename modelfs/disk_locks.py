@@ -26,6 +26,7 @@ _PLACES = 1 << 24
 _BLOCKS = _HEADER_PLACES = 1 << 23
 _CHUNKS = 1 << 22
 _READ_PLACES = _HEADER_PLACES + _CHUNKS
+_ATTENDED = range(_CHUNKS - 1, _CHUNKS)  # as if it were read: no object has that chunk
 _CENSUS_PLACE = 1 << 62
 
 
@@ -77,6 +78,19 @@ class Locks:
             if not self._shared[place]:
                 del self._shared[place]
                 self._set(fcntl.F_UNLCK, place, 1)
+
+    def attend(self, object_id: bytes) -> bool:
+        """Let others know that an object is read here; False where they cannot be."""
+        return self.share(object_id, _ATTENDED)
+
+    def unattend(self, object_id: bytes) -> None:
+        """End what ``attend`` began."""
+        self.unshare(object_id, _ATTENDED)
+
+    def is_attended(self, object_id: bytes) -> bool:
+        """Tell whether others read an object."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _place(object_id) + _READ_PLACES + _ATTENDED.start, 1, 0)
+        return bool(_FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
     def own(self, object_id: bytes, chunk: int, blocks: int) -> bool:
         """Take a whole chunk, of so many blocks, to throw it away; False where somebody reads or fills it."""

@@ -59,9 +59,9 @@ class DiskWriter:
     ) -> None:
         """Begin nothing yet. ``before`` is called in each thread."""
         self.waiting_bytes = 0
+        self.queue_bytes = queue_bytes
         self._ledger = ledger
         self._trouble = trouble
-        self._queue_bytes = queue_bytes
         self._tally = tally
         self._written = written
         self._before = before
@@ -84,7 +84,7 @@ class DiskWriter:
         """Keep blocks, soon; False where there is too much to do. Does not block."""
         length = len(blocks.data)
         with self._lock:
-            is_taken = not self._is_ending and self.waiting_bytes + length <= self._queue_bytes
+            is_taken = not self._is_ending and self.waiting_bytes + length <= self.queue_bytes
             if is_taken:
                 self._queue.append(blocks)
                 self.waiting_bytes += length
