@@ -333,9 +333,8 @@ class DiskTier:
                 home.reads.unattend(found)
 
     def is_behind(self, info: ObjectInfo, coming_bytes: int) -> bool:
-        """Tell whether the disk is too slow for so many more bytes, and others read them, too. Does not block."""
-        waiting_bytes, queue_bytes = self._writer.waiting_bytes, self._writer.queue_bytes
-        if waiting_bytes < queue_bytes // 4 or waiting_bytes + coming_bytes <= queue_bytes:
+        """Tell whether so many more bytes are too many for the writers, and others read the same. Does not block."""
+        if self._writer.waiting_bytes + coming_bytes <= self._writer.queue_bytes:
             return False
         home = self._ledger.home
         with suppress(OSError):
