@@ -23,6 +23,7 @@ from mount.mounting_for_tests import ACCESS_KEY, SECRET_KEY, Mount, environment,
 
 MIB = 1 << 20
 BUCKET, PREFIX = "models", "repository"
+OURS = Keys(ACCESS_KEY, SECRET_KEY)
 WARNS = "the disk cache is"
 _FORCE_AND_DETACH = 3
 _READ_S = 300.0  # bounds a hang
@@ -31,7 +32,7 @@ _READ_S = 300.0  # bounds a hang
 class Machine:
     """``cache`` is the folder of the cache; mounts are told apart by names. ``keys`` None lets everybody read."""
 
-    def __init__(self, folder: Path, cache: Path, keys: Keys | None = Keys(ACCESS_KEY, SECRET_KEY)) -> None:  # noqa: B008  a constant
+    def __init__(self, folder: Path, cache: Path, keys: Keys | None = OURS) -> None:
         self.folder = folder
         self.cache = cache
         self.store = FaultServer(keys=keys)
