@@ -193,7 +193,8 @@ class Streamer:
             index = until
 
     def _take(self, view: memoryview, base: int, offset: int, stop: int) -> memoryview:
-        if stop == base + len(view) or self._is_tripwire(offset):
+        end = base + len(view)
+        if stop == end or (self._is_tripwire(offset) and self._was_given(offset // BLOCK_BYTES, end)):
             self._cache.read_to_end(self.info, offset // BLOCK_BYTES)
         self._give(offset, stop)
         if self._left:

@@ -14,6 +14,7 @@ from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.cache import BlockCache
 from modelfs.connections import Connections, Ticket
 from modelfs.errors import StoreUnavailableError
+from modelfs.push import Pusher
 from modelfs.pushing import PAGE_BYTES
 from modelfs.streamer import SECOND_LOOK_S, Streamer
 
@@ -147,6 +148,25 @@ def test_a_read_inside_one_extent_is_a_view_without_a_copy() -> None:
             assert answer.obj is content(size), (offset, length)  # the very bytes that the source answered with
 
     with_streamer(size, body)
+
+
+def test_what_lies_behind_a_tripwire_and_was_not_pushed_stays_for_its_reader() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as loads:
+            cache = BlockCache(
+                budget_bytes=24 * B, fetch=Source().fetch, connections=Connections(most=1000), nursery=loads
+            )
+            has_no_time = Pusher(lambda *_: None, nursery=loads, most_held_bytes=0, memory_limit_bytes=None)
+            info = file(64 * B)
+            streamer = Streamer(info, cache, window_bytes=64 * B, pusher=has_no_time)  # a tripwire each 16 blocks
+            assert cache.prefetch(info, range(16, 32), 16)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(1)
+            await streamer.read(16 * B, PAGE_BYTES)
+            assert not cache.prefetch(info, range(40, 48), 8), "there was room, and so nothing was at stake"
+            assert cache.landed(info, 17) is not None
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_a_read_at_or_behind_the_end_is_empty_and_costs_nothing() -> None:
