@@ -147,6 +147,7 @@ def _see_through(folder: Path, trouble: Trouble, seconds: float) -> tuple[object
                 assert disk(mount)["trouble"], "the trouble was over before it was"
                 shed_bytes = disk(mount)["shed_bytes"] - shed_bytes
                 warnings = len(_warnings(log))
+            assert warnings <= 2, "one for reading and one for writing"
             wait_until(lambda: not disk(mount)["trouble"], within_s=RECOVERS_S)
             rounds.come_round()
         assert all(machine.is_right(mount, key) for key in KEYS)
