@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from modelfs import tree
+from modelfs import growing, tree
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import UsageError
 from modelfs.findings import Finding, error
@@ -43,7 +43,7 @@ class Comparison:
     async def differences(self, stored: Mapping[str, ObjectInfo]) -> list[Finding]:
         """Return where ``stored``, by path, differs from the folder. Raises a ModelfsError."""
         listing = await list_everything(LocalStore(self.source), policy=self.policy, limiter=self.limiter)
-        local = tree.files(tree.build(listing, show_hidden=self.show_hidden))
+        local = tree.files(growing.build(listing, show_hidden=self.show_hidden))
         found = list(self._by_listing(stored, local))
         equal = {path: info for path, info in stored.items() if path in local and local[path].size == info.size}
         proved, doubted = await self._by_etag(equal)

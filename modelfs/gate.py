@@ -86,8 +86,16 @@ class Gate:
         return self.listed
 
     def admit_model(self, model: str, listing: Iterable[ObjectInfo]) -> Objects:
-        """Take one complete listing of the folder ``model`` alone, and return the objects of it that count."""
-        objects = self._merge(model, {info.key: info for info in listing}, may_withdraw=False)
+        """Take one complete listing of the folder ``model`` alone, and return the objects of it that count.
+
+        That its own marker is not in it says nothing: see ``Store.list_page``.
+        """
+        folder = f"{model}/"
+        marker = self.find(folder)
+        is_known = marker is not None and folder not in self._missing.get(model, ())
+        found = {folder: marker} if marker is not None and is_known else {}
+        found.update((info.key, info) for info in listing)
+        objects = self._merge(model, found, may_withdraw=False)
         if objects is not self.listed.get(model):
             self.listed = {**self.listed, model: objects} if objects else self.listed
         return objects

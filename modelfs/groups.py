@@ -31,13 +31,15 @@ class Group(NamedTuple):
 
 
 def group_of(key: str) -> Group | None:
-    """Return the group of a key; None for a file in the root and for what is hidden there, which belong to no model.
+    """Return the group of a key; None for a file in the root and what is hidden or nameless there: it is in no model.
 
-    >>> group_of("m/1/model.onnx"), group_of("m/config.pbtxt"), group_of("readme"), group_of(".git/config")
-    (Group(model='m', version='1'), Group(model='m', version=''), None, None)
+    >>> group_of("m/1/model.onnx"), group_of("m/config.pbtxt")
+    (Group(model='m', version='1'), Group(model='m', version=''))
+    >>> group_of("readme"), group_of(".git/config"), group_of("/m/1/model.onnx")
+    (None, None, None)
     """
     names = key.split("/", 2)
-    if len(names) < 2 or is_hidden(names[0]):  # noqa: PLR2004  a model and something in it
+    if len(names) < 2 or not names[0] or is_hidden(names[0]):  # noqa: PLR2004  a model and something in it
         return None
     second = names[1]
     is_version = len(names) > 2 and second.isdecimal() and second.isascii() and len(second) <= _VERSION_DIGITS_MAX  # noqa: PLR2004  as above

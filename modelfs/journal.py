@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from modelfs import identity
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import Difference, Directory, File, Node, Tree
+from modelfs.tree import Difference, Directory, File, Node, Tree, last_gone
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +148,7 @@ class Journal:
         old, self._files = self._files[0], self._files[::-1]
         os.ftruncate(self._files[0], 0)
         self._stop = _HEAD.size
+        self._write(_gone_rows(tree))
         self._write(_whole_rows("", tree.root))
         retired = [(path, _entry(file)) for path, file in self.retired.values()]
         for start in range(0, len(retired), _ENTRIES_IN_RECORD):
@@ -196,6 +197,7 @@ class _Loading:
         self.whole_bytes = 0
         self._folders: dict[str, dict[str, Any]] = {"": {}}  # a folder in one is None, and has its own here
         self._times: dict[str, int] = {"": 0}
+        self._gone: dict[str, int] = {}  # the folders that were in the root, and their times
         self._untold: list[Difference] = []
         self._listed_at = 0.0
         self._is_on_open = False
@@ -235,7 +237,8 @@ class _Loading:
             if path:
                 around, _, name = path.rpartition("/")
                 self._folders[around][name] = root
-        return Shown(Tree(root, (), files, total_bytes), self._listed_at, self._untold, self._is_on_open)
+        tree = Tree(root, (), files, total_bytes, last_gone(self._gone))
+        return Shown(tree, self._listed_at, self._untold, self._is_on_open)
 
     def _take(self, records: Iterable[tuple[int, bytes]]) -> None:
         for kind, data in records:
@@ -259,8 +262,11 @@ class _Loading:
                 if name not in folder or folder[name] is not None:
                     self._drop(below, folder.pop(name, None))
                     folder[name], self._folders[below] = None, {}
+                    self._gone.pop(below, None)
                 continue
             if name in folder:
+                if not path and folder[name] is None and self._times[name]:
+                    self._gone[name] = self._times[name]
                 self._drop(below, folder.pop(name))
             if entry:
                 file = folder[name] = _file(below, entry)
@@ -304,6 +310,15 @@ def _changed_rows(now: Tree, changes: Iterable[Difference]) -> Iterator[_Row]:
                 child = folder.children.get(name)
                 if isinstance(child, Directory):
                     yield from _whole_rows(_join(path, name), child)
+
+
+def _gone_rows(tree: Tree) -> Iterator[_Row]:
+    """Yield the rows by which the folders that the root had before came and went."""
+    names = iter(tree.gone.items())
+    while some := dict(islice(names, _ENTRIES_IN_RECORD)):
+        yield "", 0, dict.fromkeys(some, 1)
+        yield from ((name, mtime_ns, {}) for name, mtime_ns in some.items())
+        yield "", 0, dict.fromkeys(some, 0)
 
 
 def _whole_rows(path: str, folder: Directory) -> Iterator[_Row]:

@@ -50,7 +50,7 @@ def lint(tree: Tree, contents: Mapping[str, bytes], *, shows_hidden: bool = Fals
 
     ``shows_hidden`` is for a repository that is mounted so, where what is hidden by rule is not.
 
-    >>> from modelfs.tree import build
+    >>> from modelfs.growing import build
     >>> config = b'backend: "onnxruntime"'
     >>> shown = build([ObjectInfo("m/config.pbtxt", len(config), "v", 1), ObjectInfo("m/1/weights.bin", 7, "v", 1)])
     >>> [f"{found.severity} {found.path}: {found.what}" for found in lint(shown, {"m/config.pbtxt": config})]

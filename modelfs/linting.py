@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from modelfs import lint, location, tree
+from modelfs import growing, lint, location
 from modelfs.blocks import ObjectInfo
 from modelfs.config import Config
 from modelfs.findings import Finding
@@ -24,7 +24,7 @@ def lint_repository(url: str, config: Config) -> list[Finding]:
         store = await open_configured(location.parse(url), config)
         policy = RetryPolicy(deadline_s=config.mount_timeout_s)
         objects = await list_everything(store, policy=policy, limiter=trio.CapacityLimiter(1))
-        shown = tree.build(objects, show_hidden=True)
+        shown = growing.build(objects, show_hidden=True)
         contents = await read_small(store, lint.wanted(shown), config)
         return lint.lint(shown, contents, shows_hidden=config.show_hidden)
 

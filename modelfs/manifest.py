@@ -1,8 +1,9 @@
 r"""The manifest of a sealed version: the object MODEL/VERSION/.modelfs-seal.json, which says that an upload is done.
 
 Law: pure. A version is sealed when every file that its manifest names is listed with the size and the version that
-stand there; a manifest that names none, as an ensemble's, seals a version that has none. One that cannot be understood
-is none: the version then settles like any other.
+stand there, and no other file is: one that was added since may be the beginning of another upload. A manifest that
+names none, as an ensemble's, seals a version that has none. One that cannot be understood is none: the version then
+settles like any other.
 
     {"format": 1, "files": {"model.onnx": {"size": 7, "version": "\"0a1b\""}}, "sealed_at": "2026-01-31T12:00:00Z"}
 """
@@ -10,6 +11,7 @@ is none: the version then settles like any other.
 import json
 from collections.abc import Mapping
 
+from modelfs import growing, tree
 from modelfs.blocks import ObjectInfo
 
 MANIFEST_NAME = ".modelfs-seal.json"
@@ -43,14 +45,17 @@ def parse(text: bytes) -> dict[str, tuple[int, str]] | None:
 
 
 def is_sealed(manifest: Mapping[str, tuple[int, str]], folder: str, objects: Mapping[str, ObjectInfo]) -> bool:
-    """Tell whether all that ``manifest`` names is in ``objects`` (by key). ``folder`` is "MODEL/VERSION".
+    """Tell whether ``manifest`` names exactly what is in ``objects`` (by key). ``folder`` is "MODEL/VERSION".
 
-    >>> marker, file = ObjectInfo("e/1/", 0, "v", 0), ObjectInfo("e/1/a", 0, "v", 0)
-    >>> [is_sealed({}, "e/1", {info.key: info for info in objects}) for objects in ([marker], [marker, file])]
-    [True, False]
+    What a mount does not show as a file need not be named: markers, hidden names, and keys that cannot be paths.
+
+    >>> listed = {key: ObjectInfo(key, 7, "v", 0) for key in ("m/1/", "m/1/.keep", "m/1/a", "m/1/b")}
+    >>> [is_sealed(dict.fromkeys(names, (7, "v")), "m/1", listed) for names in ("", "a", "ab", "abc")]
+    [False, False, True, False]
     """
-    if not manifest:
-        names = (key.rpartition("/")[2] for key in objects if key.startswith(f"{folder}/"))
-        return all(name == "" or name.startswith(".") for name in names)
+    start = len(folder) + 1
     listed = (objects.get(f"{folder}/{path}") for path in manifest)
-    return all(info is not None and manifest[info.key[len(folder) + 1 :]] == info[1:3] for info in listed)
+    if not all(info is not None and manifest[info.key[start:]] == info[1:3] for info in listed):
+        return False
+    shown = tree.files(growing.build(info for key, info in objects.items() if key.startswith(f"{folder}/")))
+    return all(key[start:] in manifest for key in shown)

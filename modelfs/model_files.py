@@ -74,7 +74,8 @@ def _fits(kind: _Kind, config: ModelConfig, first: Directory | None) -> bool:
 
 def missing(path: str, folder: Directory, config: ModelConfig, backend: Backend) -> Iterator[Finding]:
     """Yield what the version ``folder`` at ``path`` lacks."""
-    for name in config.capability_filenames or ((backend.filename,) if backend.filename else ()):
+    wanted = config.capability_filenames or ((backend.filename,) if backend.filename else ())
+    for name in map(posixpath.normpath, wanted):
         found = Tree(folder).find(name)
         if found is None:
             what = f"the model file of {backend.name or 'this model'} is missing"

@@ -4,8 +4,10 @@ Law: what is on the disk is served by the tiers above; whoever comes here is tol
 """
 
 from modelfs.blocks import ObjectInfo
-from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.errors import ModelfsError
 from modelfs.store import Page
+
+NOT_LISTED = "the mount is --offline, so nothing is listed"
 
 
 class OfflineError(ModelfsError):
@@ -17,7 +19,11 @@ class OfflineStore:
 
     def list_page(self, token: str | None, folder: str = "") -> Page:  # noqa: ARG002  the protocol's
         """List nothing."""
-        raise StoreUnavailableError("the mount is --offline: nothing is listed")
+        raise OfflineError(NOT_LISTED)
+
+    def list_level_page(self, token: str | None, folder: str = "") -> Page:
+        """List nothing."""
+        return self.list_page(token, folder)
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview:  # noqa: ARG002  the protocol's
         """Read nothing."""

@@ -4,6 +4,8 @@ Law: only the mount's own worker lists; what is told is what it says.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,20 +46,34 @@ def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | 
     folder = runtime.folder_of(root, mountpoint)
     if not runtime.is_alive(folder):
         raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
-    number = mounts.ask(folder, "refresh", model=model)["number"]
-    if within_s is None:
-        return None
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + (within_s or 0.0)
+    asked: dict[str, Any] = {}
     while True:
-        answer = mounts.ask(folder, "refresh", number=number, model=model)
-        if answer["ended"]:
-            return _ended(mountpoint, model, answer)
-        if time.monotonic() > deadline:
-            what = (
-                f"the {'repository' if model is None else 'model'} at {mountpoint} is not listed within {within_s:g} s"
+        is_late = time.monotonic() > deadline
+        with _patience(is_over=is_late or not runtime.is_alive(folder)):
+            answer = mounts.ask(folder, "refresh", model=model, **asked)
+            if answer["ended"]:
+                return _ended(mountpoint, model, answer)
+            if within_s is None:
+                return None
+            asked = {"number": answer["number"], "worker": answer["worker"]}
+        if is_late:
+            what = "the repository" if model is None else f"the model {model!r}"
+            raise RefreshFailedError(
+                f"{what} at {mountpoint} is not listed within {within_s:g} s. Look at 'modelfs status', or give it a"
+                " longer --timeout."
             )
-            raise RefreshFailedError(f"{what}. Look at 'modelfs status', or give it a longer --timeout.")
         time.sleep(_LOOK_S)
+
+
+@contextmanager
+def _patience(*, is_over: bool) -> Iterator[None]:
+    """Wait for a worker that does not answer: it may have died, and the next one be about to serve."""
+    try:
+        yield
+    except mounts.ControlError:
+        if is_over:
+            raise
 
 
 def _ended(mountpoint: str, model: str | None, answer: dict[str, Any]) -> Refreshed:

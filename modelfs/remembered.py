@@ -11,7 +11,9 @@ line holds a thousand names, which are written and read in a millisecond or two.
 tree does not count. When what was appended outgrows the rest the file is written anew, whole: beside, synced, renamed.
 
 Whatever is wrong with the file or its folder costs one warning and the memory, never the mount. It is one for each
-repository and mount point, so that two mounts never write over each other.
+repository and mount point, so that two mounts of a machine never write over each other. Those of two containers that
+share the folder may: whoever finds that another one has written writes the file anew, so it always says what one of
+them showed.
 """
 
 import hashlib
@@ -21,9 +23,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
 from modelfs.tree import EMPTY, Directory, File, Node, Tree, counted
@@ -40,6 +42,7 @@ APPENDED_LEAST = 1024 * 1024  # bytes, before it is written anew
 MOUNTS_MAX = 256  # the memories of the mounts that were not seen for longest are dropped
 
 _END = b"[]\n"  # of what one tree had to say
+_LEAST_TOO_LARGE = 2**63 * 10**9
 _FOLDER = 0  # what stands for a folder beside its name; what is in it is said by itself
 
 
@@ -56,20 +59,24 @@ class Memory:
         self._kept: Directory | None = None  # what the file says now
         self._kept_who = NOBODY
         self._whole_bytes = self._bytes = 0  # of the file: when it was written anew, and now
-        self._has_warned = False
+        self._seen = _Seen(0, 0, 0)  # of the file, when it was read or written last
+        self._warned: set[str] = set()
 
     def recall(self, *, who: str | None = None) -> Tree:
         """Return the tree that was kept last, or EMPTY; also when it was somebody else than ``who`` who was let in."""
         try:
             with os.fdopen(self._opened(), "rb") as file:
-                root = self._read(file)
-        except FileNotFoundError:
+                tree = self._read(file)
+        except (FileNotFoundError, NotADirectoryError):
             return EMPTY
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            self._warn(f"{self._path} cannot be used ({error or type(error).__name__}); remove it")
+            self._warn(
+                "the times that were shown here before are not known, and the store's count",
+                f"{self._path} cannot be used ({error or type(error).__name__}) and is written anew",
+            )
             return EMPTY
-        self._kept = root
-        return counted(root) if who in {None, self._kept_who} else EMPTY
+        self._kept = tree.root
+        return tree if who in {None, self._kept_who} else EMPTY
 
     def kept_at_s(self) -> float:
         """Return the Unix time at which what is kept was changed last; 0 where there is none."""
@@ -82,13 +89,15 @@ class Memory:
         if tree.root is self._kept and self.who == self._kept_who:
             return
         try:
-            if self._kept is not None and self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST):
-                self._append(self._kept, tree.root)
-            else:
-                self._write(tree.root)
+            has_room = self._bytes - self._whole_bytes <= max(self._whole_bytes, APPENDED_LEAST)
+            if self._kept is None or not has_room or not self._append(self._kept, tree.root):
+                self._write(tree)
         except OSError as error:
             self._kept = None  # nobody knows what the file says now
-            self._warn(f"{self._folder} cannot be written ({error.strerror}); choose another --state-dir")
+            self._warn(
+                "the times of this mount are not remembered beyond its end",
+                f"{self._folder} cannot be written ({error.strerror}); choose another --state-dir",
+            )
             return
         self._kept = tree.root
 
@@ -103,9 +112,10 @@ class Memory:
         if found.st_size > BYTES_MAX:
             os.close(descriptor)
             raise ValueError("it is too large")
+        self._seen = _Seen.of(found)
         return descriptor
 
-    def _read(self, file: IO[bytes]) -> Directory:
+    def _read(self, file: IO[bytes]) -> Tree:
         head = json.loads(file.readline())
         who = head.pop("who", None)
         if head != self._mount or not isinstance(who, str) or len(who) != len(NOBODY):
@@ -128,17 +138,23 @@ class Memory:
         if not root.is_told:
             raise ValueError("it holds no tree")
         self._whole_bytes = self._bytes = whole_bytes
-        return root.frozen("")
+        return counted(root.frozen(""), root.gone)
 
     # writing
 
-    def _append(self, before: Directory, after: Directory) -> None:
+    def _append(self, before: Directory, after: Directory) -> bool:
         """Say at the end of the file what is different. What a crash left there is written over.
 
         Before that it says whose it is, so that nobody is ever said to have been let in to what another was shown.
+        Returns False, and writes nothing, where somebody else has written the file, or removed it.
         """
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
         with os.fdopen(descriptor, "wb") as file:
+            if _Seen.of(os.fstat(descriptor)) != self._seen:
+                return False
             os.ftruncate(descriptor, self._bytes)
             if self.who != self._kept_who:
                 os.pwrite(descriptor, self._head(), 0)
@@ -148,8 +164,10 @@ class Memory:
                 file.seek(self._bytes)
                 self._say(file, _differences(before, after))
                 self._bytes = file.tell()
+            self._seen = _Seen.of(os.fstat(descriptor))
+        return True
 
-    def _write(self, root: Directory) -> None:
+    def _write(self, tree: Tree) -> None:
         """Write the file anew."""
         if self._kept is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,9 +178,10 @@ class Memory:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(self._head())
-            self._say(file, _differences(None, root))
+            self._say(file, chain(_gone(tree), _differences(None, tree.root)))
             self._whole_bytes = self._bytes = file.tell()
             self._kept_who = self.who
+            self._seen = _Seen.of(os.fstat(descriptor))
         beside.replace(self._path)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -185,10 +204,22 @@ class Memory:
         for path in kept[MOUNTS_MAX:]:
             path.unlink(missing_ok=True)
 
-    def _warn(self, why: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            log.warning("the times of this mount are not remembered beyond its end because=%r", why)
+    def _warn(self, what: str, why: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("%s because=%r", what, why)
+
+
+class _Seen(NamedTuple):
+    """By what a file is known that nobody else has written."""
+
+    device: int
+    inode: int
+    bytes: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        return cls(found.st_dev, found.st_ino, found.st_size)
 
 
 def _line(what: object) -> bytes:
@@ -227,6 +258,16 @@ def _differences(before: Directory | None, after: Directory) -> Iterator[list[ob
             yield [path, new.mtime_ns, told, []]
 
 
+def _gone(tree: Tree) -> Iterator[list[object]]:
+    """Yield that the folders which the root had before came and went: so their times are known to who reads it."""
+    names = iter(tree.gone.items())
+    while some := dict(islice(names, LINE_NAMES)):
+        yield ["", 0, dict.fromkeys(some, _FOLDER), []]
+        for name, mtime_ns in some.items():
+            yield [name, mtime_ns, {}, []]
+        yield ["", 0, {}, list(some)]
+
+
 def _said(file: File) -> list[object]:
     return [file.mtime_ns, file.info.size, file.info.version, file.info.mtime_ns]
 
@@ -238,6 +279,7 @@ class _Folder:
         self.children: dict[str, _Folder | list[Any]] = {}
         self.mtime_ns = 0
         self.is_told = False
+        self.gone: dict[str, int] = {}  # the folders that were in it, and their times
 
     def apply(self, record: Any) -> None:
         """Take a line. ``self`` is the root."""
@@ -250,9 +292,19 @@ class _Folder:
             folder = child
         folder.mtime_ns, folder.is_told = _number(mtime_ns), True
         for name in gone:
-            del folder.children[name]
+            folder.take_out(name)
         for name, what in told.items():
+            if name in folder.children:
+                folder.take_out(name)
             folder.children[name] = _Folder() if what == _FOLDER else what
+            if what == _FOLDER:
+                folder.gone.pop(name, None)
+
+    def take_out(self, name: str) -> None:
+        """Take what stands under a name away, and note the time of a folder."""
+        child = self.children.pop(name)
+        if isinstance(child, _Folder) and child.mtime_ns:
+            self.gone[name] = child.mtime_ns
 
     def frozen(self, path: str) -> Directory:
         """Return the folder as one of a tree."""
@@ -268,10 +320,13 @@ def _file(path: str, said: Any) -> File:
     mtime_ns, size, version, date_ns = said
     if not isinstance(version, str):
         raise TypeError("a version is no text")
-    return File(ObjectInfo(path, _number(size), version, _number(date_ns)), _number(mtime_ns))
+    if _number(size) < 0:
+        raise ValueError("a size is below 0")
+    return File(ObjectInfo(path, size, version, _number(date_ns)), _number(mtime_ns))
 
 
 def _number(found: Any) -> int:
-    if type(found) is not int:
-        raise TypeError(f"{found!r} is no number")
+    """Return a number that can be a size, or a time in nanoseconds, which has 64 bits of seconds."""
+    if type(found) is not int or not -_LEAST_TOO_LARGE < found < _LEAST_TOO_LARGE:
+        raise TypeError("a number is none")
     return found

@@ -3,6 +3,7 @@
 Law: answers come from memory, but for ``check``, which asks the store, and ``kept``, which asks the disk.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -14,6 +15,7 @@ from modelfs.control import Handler
 from modelfs.disk import DiskTier
 from modelfs.location import Location
 from modelfs.looks import Looks
+from modelfs.offline import NOT_LISTED
 from modelfs.operations import Operations
 from modelfs.reading import Reading
 from modelfs.store import Store
@@ -106,13 +108,19 @@ class Reports:
         return {"lines": [asdict(line) for line in lines]}
 
     def _refresh(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended."""
+        """Have the repository, or a model of it, listed and return the number of that listing; or tell how it ended.
+
+        A number is of the ``worker`` that gave it: another one, which has taken the mount over, has to be asked anew.
+        """
         number, model = request.get("number"), request.get("model")
-        if not isinstance(number, int):
-            return {"number": self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))}
+        if self._is_offline:
+            return {"ended": True, "error": NOT_LISTED}
+        if not isinstance(number, int) or request.get("worker") != os.getpid():
+            number = self._view.ask_for_refresh() if model is None else self._looks.ask(str(model))
+            return {"ended": False, "number": number, "worker": os.getpid()}
         ended = self._view.round(number) if model is None else self._looks.round(number)
         if ended is None:
-            return {"ended": False}
+            return {"ended": False, "number": number, "worker": os.getpid()}
         changed = [path for path in ended.changed if model in {None, path.partition("/")[0]}]
         pending = [each for each in self._view.pending if model in {None, each.folder.partition("/")[0]}]
         return {

@@ -6,6 +6,7 @@ A second run finds the seal and writes nothing.
 """
 
 import posixpath
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,15 +15,18 @@ from typing import Literal, Protocol, cast
 
 import trio
 
-from modelfs import lint, linting, manifest, tree
+from modelfs import growing, lint, linting, manifest, tree
 from modelfs.blocks import ObjectInfo
 from modelfs.comparing import Comparison
 from modelfs.config import Config
 from modelfs.errors import ObjectNotFoundError, UsageError
-from modelfs.findings import Finding, error
+from modelfs.findings import Finding, error, warning
 from modelfs.location import Location, parse
 from modelfs.opening import open_configured
 from modelfs.store import RetryPolicy, Store, Writable, in_thread_with_retries, list_everything
+from modelfs.texts import TEXT_BYTES_MAX
+from modelfs.upload_reader import UploadReader
+from modelfs.uploads import WHOLE, why_open
 from modelfs.version_policy import is_version
 
 PAUSE_S = 1.0
@@ -81,6 +85,8 @@ def target_of(url: str) -> Target:
     if location.scheme == "other":
         raise UsageError(f"{location.protocol}:// is only read. Seal in S3, Google Cloud Storage, Azure or a folder.")
     names = location.prefix.strip("/").split("/")
+    if len(names) > 1 and names[-1].isdecimal() and names[-1].isascii() and not is_version(names[-1]):
+        raise UsageError(f"{names[-1]!r} is no version that can be sealed. Name it 1, 2, 3 and so on.")
     version = names.pop() if len(names) > 1 and is_version(names[-1]) else None
     if not names[-1]:
         raise UsageError(f"{location.display} names no model. Write URL/MODEL or URL/MODEL/VERSION.")
@@ -127,6 +133,10 @@ class _Sealing:
         second = await self._list()
         after = self._files(second)
         self._findings += self._changes(before, after, versions)
+        self._findings += await self._uploading(second, versions)
+        if not versions and not any(each.severity == "error" for each in self._findings):
+            what, advice = "there is no version in this model that can be sealed", "put its files into 1/"
+            self._findings.append(error("versions", self._target.model, what, advice))
         outcomes = [await self._seal(version, after, second) for version in versions]
         return Report(outcomes, sorted(self._findings, key=lambda each: (each.path, each.rule)))
 
@@ -184,6 +194,20 @@ class _Sealing:
             if _identity(before.get(key)) != _identity(after.get(key)) and self._concerns(self._path(key), versions)
         ]
 
+    async def _uploading(self, listed: _Files, versions: list[str]) -> list[Finding]:
+        """Return which uploads in parts have begun and not ended: no listing tells of them.
+
+        Whose they are nobody knows, and many are never ended: so they refuse nothing.
+        """
+        uploads = await UploadReader(self._store).read([WHOLE])
+        open_ = [each for folder in uploads.open for each in uploads.holding(folder, listed, time.time_ns())]
+        advice = "seal again when it has, if it belongs to this version"
+        return [
+            warning("upload", self._path(each.key), why_open([each], ""), advice)
+            for each in open_
+            if self._concerns(self._path(each.key), versions)
+        ]
+
     async def _seal(self, version: str, files: _Files, listed: _Files) -> Outcome:
         """Write the manifest of ``version``, unless something is wrong with it or it is there."""
         path = self._path(version)
@@ -197,13 +221,17 @@ class _Sealing:
         if key in listed and await self._present(listed[key]) == told:
             return Outcome(path, "was sealed", len(own), total_bytes)
         data = manifest.compose(own, sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if len(data) > TEXT_BYTES_MAX:
+            what = f"a manifest of its {len(own)} files would be too large for a mount to read"
+            self._findings.append(error("manifest", path, what, "leave it to settle, or pack its files"))
+            return Outcome(path, "refused")
         request = partial(self._store.write_small, key, data)
         await in_thread_with_retries(request, what=f"write {key}", policy=self._policy, limiter=self._limiter)
         return Outcome(path, "sealed", len(own), total_bytes)
 
     async def _present(self, info: ObjectInfo) -> dict[str, tuple[int, str]] | None:
         """Return what the manifest that is there says; None for what is none."""
-        if info.size > lint.READ_BYTES_MAX:
+        if info.size > TEXT_BYTES_MAX:
             return None
         read = await linting.read_small(self._store, [info], self._config)
         return manifest.parse(read[info.key])
@@ -216,7 +244,7 @@ class _Sealing:
 
     def _tree(self, listed: _Files, *, show_hidden: bool) -> tree.Tree:
         objects = (info._replace(key=self._path(info.key)) for info in listed.values())
-        return tree.build(objects, show_hidden=show_hidden)
+        return growing.build(objects, show_hidden=show_hidden)
 
     def _path(self, key: str) -> str:
         return f"{self._target.model}/{key}"

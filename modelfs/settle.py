@@ -67,11 +67,17 @@ class _Waiting:
     changed_s: float
     unchanged_s: float = 0.0  # as of the last listing that it was in
     now: dict[str, ObjectInfo] = field(default_factory=dict)
+    lacking: Collection[str] = ()  # keys of ``now`` that were not listed any more, and count until that is certain
     reason: str = ""
     is_settling: bool = False
     is_held: bool = False  # since it is not decided yet what of it is there
     is_plain: bool | None = None  # known once, at the first listing
     is_unasked: bool = False  # whole, but nobody has asked for uploads below it
+
+    @property
+    def listed(self) -> dict[str, ObjectInfo]:
+        """What was listed last."""
+        return {key: info for key, info in self.now.items() if key not in self.lacking} if self.lacking else self.now
 
 
 class Settling:
@@ -194,7 +200,13 @@ class Settling:
     def _publish(self, model: str, texts: Texts) -> None:
         groups = self._waiting.get(model, {})
         for version in self._publishable(model, groups, texts) if groups else ():
-            self._end(model, version)
+            waiting = groups[version]
+            if waiting.lacking and self._is_sealed(Group(model, version), texts):
+                waiting.before = waiting.listed  # whoever sealed it knows what has gone, if the gate does not yet
+                waiting.is_settling = True
+                waiting.reason = "what is not listed any more is gone when the next listing lacks it too"
+            else:
+                self._end(model, version)
 
     def _shown(self, model: str) -> Iterator[ObjectInfo]:
         objects = (self._listed or {}).get(model, {})
@@ -264,6 +276,7 @@ class Settling:
             waiting.now = self._versions[model].get(version, {})
             waiting.unchanged_s = moment.began_s - waiting.changed_s
         is_going = self._note_lacking(groups, lacking)
+        is_going = is_going or self._is_config_new(model)  # which may no longer ask for a version that has vanished
         for version, waiting in groups.items():
             if self._is_over(Group(model, version), waiting, is_going=is_going):
                 self._end(model, version)
@@ -274,6 +287,8 @@ class Settling:
 
         What is lacking is held until it is decided; what has lost a part, until nothing of its model goes any more.
         """
+        for waiting in groups.values():
+            waiting.lacking = {key for key in lacking if key in waiting.now}
         undecided = {group.version for key in lacking if (group := group_of(key)) is not None}
         lost = {version for version, each in groups.items() if each.before.keys() - each.now.keys()}
         is_going = bool(undecided) or any(groups[version].now and not self._is_old(groups[version]) for version in lost)
@@ -281,8 +296,17 @@ class Settling:
             waiting.is_held = version in undecided or (version in lost and is_going)
         return is_going
 
+    def _is_config_new(self, model: str) -> bool:
+        """Tell whether another config than the one that is shown has been there for less than the settling time."""
+        own = self._waiting.get(model, {}).get("")
+        if own is None or self._is_old(own):
+            return False
+        key = f"{model}/{CONFIG_NAME}"
+        one, other = own.before.get(key), own.now.get(key)
+        return (one and one[1:3]) != (other and other[1:3])
+
     def _is_over(self, group: Group, waiting: _Waiting, *, is_going: bool) -> bool:
-        """Tell whether the group is as it is shown again, or has vanished; but not while its whole model is going."""
+        """Tell whether the group is as it is shown again, or has vanished; but not while more of its model changes."""
         if not waiting.now:
             return not self._versions.get(group.model) or (bool(group.version) and not is_going)
         return bool(waiting.before) and look_alike(waiting.before, waiting.now)
@@ -377,8 +401,8 @@ class Settling:
     def _is_sealed(self, group: Group, texts: Texts) -> bool:
         text = texts.get(f"{group.folder}/{MANIFEST_NAME}") if group.version else None
         files = manifest.parse(text) if text else None
-        now = self._waiting[group.model][group.version].now
-        return files is not None and manifest.is_sealed(files, group.folder, now)
+        waiting = self._waiting[group.model][group.version]
+        return files is not None and manifest.is_sealed(files, group.folder, waiting.listed)
 
     def _why_waits(self, group: Group, waiting: _Waiting, texts: Texts) -> str:
         """Return why a group is not whole by itself."""
@@ -432,6 +456,8 @@ class Settling:
             own = groups[""]
             own.is_settling = not self._is_settled(own, PLAIN_SETTLINGS)
             return "it has neither a config nor a version yet" if own.is_settling else ""
+        if self._config_of(model) is None and self._is_settled(groups[""], PLAIN_SETTLINGS):
+            return ""  # as it is with a version
         reason = self._why_not_by_config(model, names_of(Group(model, latest), shown[latest]), texts)
         return f"of its version {latest} {reason}" if reason else ""
 

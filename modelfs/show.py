@@ -211,7 +211,10 @@ def _words(mount: Mount) -> str:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # a file of this machine may have any date
+        return f"@{seconds:.0f}"
 
 
 def printable(text: str) -> str:

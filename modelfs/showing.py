@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import NamedTuple
 
-from modelfs import collector
+from modelfs import collector, growing
 from modelfs import tree as trees
 from modelfs.blocks import ObjectInfo
 from modelfs.gate import Gate, Models, Objects, by_model
@@ -155,12 +155,12 @@ class Showing:
         models = self._concerned()
         if models is None:
             shown = chain.from_iterable(self._to_show(model, texts) for model in self.gate.listed)
-            return trees.build(shown, previous=self._previous, show_hidden=self._show_hidden)
+            return growing.build(shown, previous=self._previous, show_hidden=self._show_hidden)
         return self._graft(models, texts) if models else self._previous
 
     def _graft(self, models: Iterable[str], texts: Texts) -> Tree:
         shown = {model: self._to_show(model, texts) for model in models}
-        return trees.graft(self._previous, shown, show_hidden=self._show_hidden)
+        return growing.graft(self._previous, shown, show_hidden=self._show_hidden)
 
     def _to_show(self, model: str, texts: Texts) -> Iterable[ObjectInfo]:
         if model in self._bare:

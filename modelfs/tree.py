@@ -1,44 +1,21 @@
-"""Objects become an immutable directory tree, and two trees become the list of what differs.
+"""The immutable directory tree that a mount shows, and what differs between two of them.
 
-Law: pure; no I/O, no clock. A tree is made from one complete listing and, for its times, from the tree before it;
-the order of the listing does not matter. Unchanged directories are shared between trees, so the difference of two
-trees costs what changed.
-
-Names are ``names``'s: a key is shown at its own path, unless it can be none or is hidden. A key that ends in "/" is a
-folder marker: the folder exists, also when it is empty. Of a key `a` beside `a/b`, the folder wins.
-
-What Triton would take for a version although it is none is not shown in a model (R18), and a model is a folder of the
-root that has a config.pbtxt (or `configs/`), or a version with a file that Triton loads without one. So the folders of
-a bucket that is mounted above its repository, whose models may be named `3d-unet`, are all there.
-
-Times are Triton's input: it reloads a model when the greatest mtime or ctime below its folder *grows*. So a file
-keeps the time with which its version was first seen; a replaced file is strictly newer than everything its model (the
-root's child) ever showed; a folder's time is the maximum of its subtree, never shrinks while mounted, and moves to a
-tick beyond its model's greatest time when an entry of its own is added, replaced or removed. A tick beyond the folder's
-own time would be lost on Triton where another version is newer.
+Law: pure; no I/O, no clock. Unchanged directories are shared between trees, so the difference of two trees costs what
+changed. How a tree is made is ``growing``'s.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from modelfs.blocks import ObjectInfo
 from modelfs.cookies import Cookies
-from modelfs.names import is_misread, visible_depth, why_no_path
-from modelfs.version_policy import CONFIG_NAME, CONFIGS_FOLDER, is_version
-from modelfs.wholeness import WITHOUT_CONFIG
-
-TICK_NS = 1_000_000
-"""The smallest step of a time that every reader sees: Python's float seconds resolve 0.2 us, `find -printf` more."""
-
-ARCHIVE_TICK_NS = 1_000_000_000
-"""For archives: Triton's Python backend compares the times of an environment in whole seconds before it unpacks it."""
-
-ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
-
 
 ORDERED_LATER = 2000
 """Entries of a folder whose order is made when it is first listed, which takes 3 ms: most folders never are."""
+
+GONE_MOST = 10_000
+"""Folders of the root that went, of which the time is known: a megabyte. The last are kept."""
 
 _FEW = 500  # names, of which each costs a move of all behind it in the order of a folder
 
@@ -108,12 +85,16 @@ class Omission(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """What a mount shows. ``omissions`` are keys that an operator would miss, not the ones hidden by rule."""
+    """What a mount shows. ``omissions`` are keys that an operator would miss, not the ones hidden by rule.
+
+    ``gone`` are the times of the folders that the root had in trees before, the last that went behind.
+    """
 
     root: Directory
     omissions: tuple[Omission, ...] = ()
     files: int = 0
     total_bytes: int = 0
+    gone: Mapping[str, int] = field(default_factory=dict)
 
     def largest(self) -> ObjectInfo | None:
         """Return the largest object that is shown; None where there is none. Walks the whole tree."""
@@ -134,9 +115,14 @@ class Tree:
 EMPTY = Tree(Directory({}, 0))
 
 
-def counted(root: Directory) -> Tree:
+def counted(root: Directory, gone: Mapping[str, int]) -> Tree:
     """Return the tree of ``root``, of which nothing is omitted. Walks it."""
-    return Tree(root, (), *_count(root))
+    return Tree(root, (), *count(root), last_gone(gone))
+
+
+def last_gone(gone: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the folders that went last, of more than GONE_MOST."""
+    return dict(list(gone.items())[-GONE_MOST:]) if len(gone) > GONE_MOST else gone
 
 
 def find_below(node: Node, path: str) -> Node | None:
@@ -158,64 +144,6 @@ class Difference(NamedTuple):
 
     path: str
     names: tuple[str, ...]
-
-
-def build(objects: Iterable[ObjectInfo], *, previous: Tree = EMPTY, show_hidden: bool = False) -> Tree:
-    """Return the tree of a complete listing. ``previous`` gives the times and the unchanged directories.
-
-    >>> tree = build([ObjectInfo("m/1/model.onnx", 7, "v", 5)])
-    >>> tree.find("m/1/model.onnx")
-    File(info=ObjectInfo(key='m/1/model.onnx', size=7, version='v', mtime_ns=5), mtime_ns=5)
-    """
-    growing = _Growing()
-    for info in objects:
-        growing.add(info, show_hidden=show_hidden)
-    if not show_hidden:
-        growing.hide_misread()
-    first = previous is EMPTY
-    root = _freeze(growing.root, None if first else previous.root)
-    files, total_bytes = _count(root)
-    return Tree(root, tuple(growing.omissions), files, total_bytes)
-
-
-def graft(previous: Tree, models: Mapping[str, Iterable[ObjectInfo]], *, show_hidden: bool = False) -> Tree:
-    """Return ``previous`` with some folders of the root made anew, each of all the objects below it.
-
-    The model "" is the root's own files. The same tree as ``build`` returns, where nothing else has changed, and where
-    none of these folders has the name of a file of the root unless that is made anew; the work is that of these models.
-
-    >>> one = build([ObjectInfo("a/1/x", 7, "v", 5), ObjectInfo("b/1/x", 7, "v", 5)])
-    >>> two = graft(one, {"b": [ObjectInfo("b/2/x", 9, "v", 8)]})
-    >>> sorted(files(two)), two.total_bytes, two.find("a") is one.find("a")
-    (['a/1/x', 'b/2/x'], 16, True)
-    """
-    growing = _Growing()
-    for objects in models.values():
-        for info in objects:
-            growing.add(info, show_hidden=show_hidden)
-    if not show_hidden:
-        growing.hide_misread()
-    keeps_files = "" not in models
-    for name, node in previous.root.children.items():
-        if isinstance(node, File):
-            if keeps_files:
-                growing.keep_file(name, node)
-        elif name not in models:
-            growing.keep_folder(name, node)
-    root = _freeze(growing.root, None if previous is EMPTY else previous.root)
-    kept = (
-        each for each in previous.omissions if (each.key.partition("/")[0] if "/" in each.key else "") not in models
-    )
-    files, total_bytes = previous.files, previous.total_bytes
-    for sign, children in ((-1, previous.root.children), (1, root.children)):
-        for name in models if keeps_files else {*models, *_files_of(children)}:
-            more_files, more_bytes = _count(children.get(name))
-            files, total_bytes = files + sign * more_files, total_bytes + sign * more_bytes
-    return Tree(root, (*kept, *growing.omissions), files, total_bytes)
-
-
-def _files_of(children: Mapping[str, Node]) -> list[str]:
-    return [name for name, node in children.items() if isinstance(node, File)]
 
 
 def differences(old: Tree, new: Tree) -> list[Difference]:
@@ -240,146 +168,10 @@ def differences(old: Tree, new: Tree) -> list[Difference]:
     return found
 
 
-class _Folder(dict[str, "ObjectInfo | _Folder | Node"]):
-    """A directory while it grows; the time of its marker and hidden objects counts while it shows nothing.
-
-    A child that is a Node already is kept as it is.
-    """
-
-    placeholder_mtime_ns = 0
-
-
-_MISREAD = "Triton would take it for a version; name it 1, 2, 3 …, or move it out of the model"
-
-
-def _is_model(folder: _Folder) -> bool:
-    if isinstance(folder.get(CONFIG_NAME), ObjectInfo) or isinstance(folder.get(CONFIGS_FOLDER), _Folder):
-        return True
-    versions = (child for name, child in folder.items() if is_version(name) and isinstance(child, _Folder))
-    return any(name in version for version in versions for name in WITHOUT_CONFIG)
-
-
-class _Growing:
-    """The mutable tree of one ``build``."""
-
-    def __init__(self) -> None:
-        self.root = _Folder()
-        self.omissions: list[Omission] = []
-
-    def add(self, info: ObjectInfo, *, show_hidden: bool) -> None:
-        """Put one object where it belongs, or note why it cannot be shown."""
-        names = info.key.split("/")
-        is_marker = names[-1] == ""
-        if is_marker:
-            names.pop()
-        reason = why_no_path(names)
-        if reason:
-            self.omissions.append(Omission(info.key, reason))
-            return
-        visible = len(names) if show_hidden else visible_depth(names)
-        folders = names[: visible if is_marker or visible < len(names) else -1]
-        folder = self.root
-        for name in folders:
-            child = folder.get(name)
-            if not isinstance(child, _Folder):
-                if isinstance(child, ObjectInfo):
-                    self._note_shadowed(child)
-                child = folder[name] = _Folder()
-            folder = child
-        if is_marker or visible < len(names):
-            folder.placeholder_mtime_ns = max(folder.placeholder_mtime_ns, info.mtime_ns)
-        else:
-            self._add_file(folder, names[-1], info)
-
-    def hide_misread(self) -> None:
-        """Take the folders out of the models that Triton would take for versions, and note that."""
-        for model, folder in self.root.items():
-            if not isinstance(folder, _Folder):
-                continue
-            misread = [name for name, child in folder.items() if isinstance(child, _Folder) and is_misread(name)]
-            for name in misread if _is_model(folder) else ():
-                del folder[name]
-                self.omissions.append(Omission(f"{model}/{name}/", _MISREAD))
-
-    def keep_file(self, name: str, file: File) -> None:
-        """Put a file of the tree before into the root, unless a folder has its name now."""
-        if name in self.root:
-            self._note_shadowed(file.info)
-        else:
-            self.root[name] = file
-
-    def keep_folder(self, name: str, folder: "Directory") -> None:
-        """Put a folder of the tree before into the root, also where a file has its name now."""
-        shadowed = self.root.get(name)
-        if isinstance(shadowed, ObjectInfo):
-            self._note_shadowed(shadowed)
-        self.root[name] = folder
-
-    def _add_file(self, folder: _Folder, name: str, info: ObjectInfo) -> None:
-        if isinstance(folder.get(name), _Folder):
-            self._note_shadowed(info)
-        else:
-            folder[name] = info
-
-    def _note_shadowed(self, info: ObjectInfo) -> None:
-        if info.size:  # an empty one is a console's way of making a folder
-            self.omissions.append(Omission(info.key, "a folder of the same name is shown instead"))
-
-
-def _freeze(folder: _Folder, previous: Directory | None, model_ns: int | None = None) -> Directory:
-    """Return the immutable directory, sharing what did not change with ``previous``.
-
-    ``model_ns`` is the greatest time that the model (the root's child) around it showed before, or None for the root.
-    """
-    floor_ns = model_ns if model_ns is not None else previous.mtime_ns if previous else 0
-    known: Mapping[str, Node] = previous.children if previous else {}
-    different: dict[str, Node] = {}
-    added: list[str] = []
-    is_changed = False  # whether an entry of its own was added, replaced or removed
-    newest_ns = 0
-    for name, child in folder.items():
-        before = known.get(name)
-        node: Node
-        if isinstance(child, _Folder):
-            directory_before = before if isinstance(before, Directory) else None
-            around_ns = model_ns if model_ns is not None else directory_before.mtime_ns if directory_before else 0
-            node = _freeze(child, directory_before, around_ns)
-            is_changed = is_changed or directory_before is None
-        else:
-            node = _file(child, before, floor_ns) if isinstance(child, ObjectInfo) else child
-            is_changed = is_changed or node is not before
-        newest_ns = max(newest_ns, node.mtime_ns)
-        if node is not before:
-            different[name] = node
-            if before is None:
-                added.append(name)
-    if previous is None:
-        return Directory.of(different, newest_ns if different else folder.placeholder_mtime_ns)
-    removed = [name for name in known if name not in folder] if len(folder) - len(added) < len(known) else []
-    if not different and not removed:
-        return previous
-    mtime_ns = max(newest_ns, previous.mtime_ns, floor_ns + TICK_NS if is_changed or removed else 0)
-    # a copy shares the names with what was before: a million new ones would be freed at once, with the lock held
-    children = known.copy() if isinstance(known, dict) else dict(known)  # 17 ms for a million, and 50
-    children.update(different)
-    for name in removed:
-        del children[name]
-    return previous.followed_by(children, mtime_ns, added=added, removed=removed)
-
-
-def _file(info: ObjectInfo, before: Node | None, floor_ns: int) -> File:
-    """Return the file as shown: the one from before when its version is the same, else one newer than ``floor_ns``."""
-    if not isinstance(before, File):
-        return File(info, info.mtime_ns)
-    if before.info.version == info.version and before.info.size == info.size:
-        return before
-    tick_ns = ARCHIVE_TICK_NS if info.key.endswith(ARCHIVE_SUFFIXES) else TICK_NS
-    return File(info, max(info.mtime_ns, floor_ns + tick_ns))
-
-
 def files(tree: Tree) -> dict[str, ObjectInfo]:
     """Return all the files by their paths.
 
+    >>> from modelfs.growing import build
     >>> list(files(build([ObjectInfo("m/1/a", 7, "v", 5), ObjectInfo("m/1/.b", 7, "v", 5)])))
     ['m/1/a']
     """
@@ -398,6 +190,7 @@ def files(tree: Tree) -> dict[str, ObjectInfo]:
 def listing_of(tree: Tree) -> dict[str, ObjectInfo]:
     """Return, by key, objects that would show ``tree``: its files, and a marker for each folder that is empty.
 
+    >>> from modelfs.growing import build
     >>> list(listing_of(build([ObjectInfo(key, 7, "v", 5) for key in ("m/1/a", "m/1/", "m/2/")])))
     ['m/1/a', 'm/2/']
     """
@@ -416,6 +209,7 @@ def listing_of(tree: Tree) -> dict[str, ObjectInfo]:
 def files_below(node: Node) -> Iterator[ObjectInfo]:
     """Yield the objects of all the files in and below ``node``, or of the file that it is.
 
+    >>> from modelfs.growing import build
     >>> [info.key for info in files_below(build([ObjectInfo("m/1/a", 7, "v", 5)]).root)]
     ['m/1/a']
     """
@@ -428,7 +222,7 @@ def files_below(node: Node) -> Iterator[ObjectInfo]:
             waiting.extend(each.children.values())
 
 
-def _count(node: Node | None) -> tuple[int, int]:
+def count(node: Node | None) -> tuple[int, int]:
     """Return the number of files and the sum of their sizes in bytes."""
     if not isinstance(node, Directory):
         return (1, node.info.size) if node is not None else (0, 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
-from modelfs import disk_places, location, tree
+from modelfs import disk_places, growing, location, tree
 from modelfs.blocks import ObjectInfo
 from modelfs.buffers import Buffers
 from modelfs.config import Config
@@ -128,7 +128,7 @@ def warm_url(
 async def _chosen(
     store: Store, objects: list[ObjectInfo], wanted: list[str], config: Config, *, all_versions: bool
 ) -> list[ObjectInfo]:
-    shown = {info.key: info for info in tree.files_below(tree.build(objects, show_hidden=config.show_hidden).root)}
+    shown = {info.key: info for info in tree.files_below(growing.build(objects, show_hidden=config.show_hidden).root)}
     configs = [
         info for info in shown.values() if _is_config(info.key) and info.size <= GUESSED_BYTES_MAX
     ]  # of others the default counts, as everywhere

@@ -298,7 +298,8 @@ class Worker:
             xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
             takes_over=self._journal if self._takes_over else None,
         )
-        self._looks = Looks(self._view, wait_s=config.look_s, nursery=nursery, tell=self._operations.invalidate)
+        look_s = 0.0 if config.offline else config.look_s
+        self._looks = Looks(self._view, wait_s=look_s, nursery=nursery, tell=self._operations.invalidate)
         self._operations.looks = self._looks
         if self._journal is not None and not self._takes_over:
             self._journal.is_known = lambda number: self._operations.inodes.get(number) is not None

@@ -102,11 +102,14 @@ def _beginning(pending: tuple[Pending, ...], start: str, belongs: Callable[[str]
 
 
 def _date(time_ns: int) -> str:
-    """Return a time as ISO 8601, to the nanosecond where it has any.
+    """Return a time as ISO 8601, to the nanosecond where it has any; "@SECONDS" for a year that has not four digits.
 
-    >>> _date(1_700_000_000_123_000_000), _date(1_700_000_000_000_000_000)
-    ('2023-11-14T22:13:20.123Z', '2023-11-14T22:13:20Z')
+    >>> _date(1_700_000_000_123_000_000), _date(1_700_000_000_000_000_000), _date(300_000_000_000 * 10**9)
+    ('2023-11-14T22:13:20.123Z', '2023-11-14T22:13:20Z', '@300000000000')
     """
     seconds, rest_ns = divmod(time_ns, 10**9)
     fraction = f".{rest_ns:09d}".rstrip("0") if rest_ns else ""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    except (ValueError, OverflowError, OSError):  # a file of this machine may have any date
+        return f"@{seconds}"

@@ -2,10 +2,12 @@
 
 ``plan["url"]`` chooses: "fake:ok", or one of the words in the code below. The file /hello holds one line; looking up
 /crash kills the process, and /once the first one of a mount. /pushed holds the same; its first reader has the first
-worker push what is to be read, which waits for that very read, and then kill itself.
+worker push what is to be read, which waits for that very read, and then kill itself. Looking up /leave ends the first
+thread of the first worker alone: the others live until there is a file "end" beside the mount's other files.
 """
 
 import argparse
+import ctypes
 import errno
 import json
 import os
@@ -24,14 +26,16 @@ import trio
 _HELLO_INODE = pyfuse3.InodeT(2)
 _PUSHED_INODE = pyfuse3.InodeT(3)
 _CONTENT = b"hello\n"
+_SYS_EXIT = {"x86_64": 60, "aarch64": 93}  # asm/unistd.h: ends the thread that calls it, and no other
 
 
 class Hello(pyfuse3.Operations):
     """A root with one file. ``life`` counts the workers of a mount, from 1 on."""
 
-    def __init__(self, life: int) -> None:
+    def __init__(self, life: int, folder: Path) -> None:
         super().__init__()
         self._life = life
+        self._folder = folder
 
     async def getattr(self, inode: pyfuse3.InodeT, ctx: object = None) -> pyfuse3.EntryAttributes:  # noqa: ARG002  pyfuse3's signature
         attributes = pyfuse3.EntryAttributes()
@@ -46,7 +50,9 @@ class Hello(pyfuse3.Operations):
         if name == b"crash" or (name == b"once" and self._life == 1):
             sys.stderr.write("crashing as asked\n")
             os.kill(os.getpid(), signal.SIGKILL)
-        if name not in {b"hello", b"once", b"pushed"}:
+        if name == b"leave" and self._life == 1:
+            leave_threads(self._folder / "end")
+        if name not in {b"hello", b"once", b"pushed", b"leave"}:
             raise pyfuse3.FUSEError(errno.ENOENT)
         return await self.getattr(_PUSHED_INODE if name == b"pushed" else _HELLO_INODE)
 
@@ -67,6 +73,18 @@ class Hello(pyfuse3.Operations):
         if fh == _PUSHED_INODE and self._life == 1:
             push_and_die()
         return _CONTENT[off : off + size]
+
+
+def leave_threads(end: Path) -> None:
+    """End the thread that reads requests, and the others when ``end`` is there."""
+
+    def wait() -> None:
+        while end.parent.exists() and not end.exists():
+            time.sleep(0.01)
+        os._exit(0)
+
+    threading.Thread(target=wait).start()
+    ctypes.CDLL(None).syscall(_SYS_EXIT[os.uname().machine], 0)
 
 
 def push_and_die() -> None:
@@ -128,7 +146,8 @@ def main() -> None:
     with os.fdopen(options.plan_fd) as file:
         plan = json.load(file)
     what = plan["url"].partition(":")[2]
-    life = count_life(Path(plan["runtime_folder"]) / "lives")
+    folder = Path(plan["runtime_folder"])
+    life = count_life(folder / "lives")
     reports = Reports(options.report_fd)
     misbehave_before_listing(what, life, reports)
     reports.send(event="listed", objects=1)
@@ -139,7 +158,7 @@ def main() -> None:
         sys.exit(7)
     if what == "no-answer":
         signal.pause()
-    pyfuse3.init(Hello(life), f"/dev/fd/{options.init_fd}", {"fsname=fake"})
+    pyfuse3.init(Hello(life, folder), f"/dev/fd/{options.init_fd}", {"fsname=fake"})
     trio.run(serve, reports, options.init_fd, descriptors[0], what == "stubborn")
     pyfuse3.close(unmount=False)
 

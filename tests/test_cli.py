@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfs import __version__, cli, listing, mounts, show, tree
+from modelfs import __version__, cli, growing, listing, mounts, show, tree
 from modelfs.blocks import ObjectInfo
 from modelfs.config import settings
 from modelfs.mounts import Mount
@@ -106,7 +106,7 @@ def test_status_for_programs_is_json(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def shown_tree() -> tree.Tree:
-    return tree.build([ObjectInfo("m/1/model.onnx", 7, "v", 10**18), ObjectInfo("m/\x1b[31m", 1, "v", 10**18)])
+    return growing.build([ObjectInfo("m/1/model.onnx", 7, "v", 10**18), ObjectInfo("m/\x1b[31m", 1, "v", 10**18)])
 
 
 def test_ls_lists_one_level_or_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,9 +121,17 @@ def test_ls_lists_one_level_or_all(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert json.loads(capsys.readouterr().out) == [{"path": "m/", "size": None, "mtime_ns": 10**18}]
 
 
+def test_ls_tells_a_date_that_no_calendar_has(capsys: pytest.CaptureFixture[str]) -> None:
+    far_ns = 300_000_000_000 * 10**9  # the year 11476, which a file on tmpfs can have
+    found = growing.build([ObjectInfo("far", 7, "v", far_ns), ObjectInfo("long ago", 7, "v", -(2**63) * 10**9)])
+    show.tree(found, recursive=True, long=True, as_json=False)
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert told == ["7 @300000000000 far", "7 @-9223372036854775808 long ago"]
+
+
 def test_ls_says_which_keys_cannot_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
     objects = [ObjectInfo(f"a//{number}", 1, "v", 0) for number in range(7)]
-    show.tree(tree.build(objects), recursive=True, long=False, as_json=True)
+    show.tree(growing.build(objects), recursive=True, long=False, as_json=True)
     printed = capsys.readouterr()
     assert isinstance(json.loads(printed.out), list)
     assert printed.err.count("modelfs: not shown: a//") == 5

@@ -79,6 +79,17 @@ def test_a_model_of_which_nothing_changed_stays_the_same_mapping_when_it_is_list
     assert gate.listed["n"] is before["n"]
 
 
+def test_a_models_own_marker_that_its_listing_alone_lacks_is_not_lacking_but_goes_by_two_of_all() -> None:
+    gate = Gate()
+    gate.admit(infos({"m/": "v1", "m/a": "v1"}))
+    assert gate.admit_model("m", infos({"m/a": "v1"})).keys() == {"m/", "m/a"}
+    assert gate.lacking == {}
+    gate.admit(infos({"m/a": "v1"}))
+    assert gate.lacking == {"m": {"m/"}}
+    gate.admit_model("m", infos({"m/a": "v1"}))
+    assert gate.admit(infos({"m/a": "v1"}))["m"].keys() == {"m/a"}
+
+
 def test_an_empty_listing_empties_nothing_on_its_own_word() -> None:
     gate = Gate()
     gate.admit(infos({"a": "v1", "b": "v1"}))

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from modelfs import identity, journal
 from modelfs.blocks import ObjectInfo
+from modelfs.growing import TICK_NS, build
 from modelfs.journal import Journal
-from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, differences, files
+from modelfs.tree import EMPTY, Directory, Tree, differences, files
 
 DATE_NS = 1_700_000_000_000_000_000
 KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/2", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]
@@ -84,7 +85,7 @@ def test_the_next_worker_finds_exactly_what_was_shown_last(listed: list[dict[str
         last = keep_all(Journal(pair), listed)[-1]
         found = recalled(pair).tree
         assert flat(found) == flat(last)
-        assert (found.files, found.total_bytes) == (last.files, last.total_bytes)
+        assert (found.files, found.total_bytes, found.gone) == (last.files, last.total_bytes, last.gone)
 
 
 @PROPERTY
@@ -130,6 +131,7 @@ def test_who_takes_over_goes_on_where_the_last_one_was_cut_off(
             heir.keep(tree, after, differences(tree, after))
             tree = after
         assert flat(recalled(pair).tree) == flat(tree)
+        assert recalled(pair).tree.gone == tree.gone
 
 
 @PROPERTY
@@ -146,6 +148,15 @@ def test_every_replaced_version_is_found_by_its_number(listed: list[dict[str, tu
                 if number not in shown:
                     assert heir.retired[number][0] == path
                     assert heir.retired[number][1].info.version == info.version
+
+
+def test_r8_the_times_of_models_that_went_are_in_a_whole_tree_too(pair: list[int]) -> None:
+    first = tree_of({f"{name}/1/x": ("v1", number) for number, name in enumerate("abcd", start=1)})
+    tree = tree_of({"a": ("v1", 7), "b/1/x": ("v1", 2)}, first)
+    assert tree.gone == {"a": 1, "c": 3, "d": 4}
+    Journal(pair).keep(EMPTY, tree, differences(EMPTY, tree))
+    assert recalled(pair).tree.gone == tree.gone
+    assert flat(recalled(pair).tree) == flat(tree)
 
 
 def test_times_that_moved_are_kept(pair: list[int]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelfs import lint, tree
+from modelfs import growing, lint
 from modelfs.blocks import ObjectInfo
 from modelfs.findings import Finding
 
@@ -15,7 +15,7 @@ SOUND: dict[str, bytes] = {"m/config.pbtxt": ONNX, "m/1/model.onnx": b"weights"}
 
 def lint_of(files: dict[str, bytes]) -> list[Finding]:
     """Return the findings on a repository of these files; only what ``wanted`` names is given."""
-    shown = tree.build((ObjectInfo(key, len(data), "v", 1) for key, data in files.items()), show_hidden=True)
+    shown = growing.build((ObjectInfo(key, len(data), "v", 1) for key, data in files.items()), show_hidden=True)
     return lint.lint(shown, {info.key: files[info.key] for info in lint.wanted(shown)})
 
 
@@ -48,6 +48,7 @@ def beside(more: dict[str, bytes], *, without: str = "") -> set[tuple[str, str, 
         {**SOUND, "README.md": b"", "m/warmup/x": b"", "m/labels.txt": b"cat"},
         {"m/config.pbtxt": TENSORRT_BY_GPU, "m/1/h.plan": b"w"},
         {"m/config.pbtxt": ONNX + b' default_model_filename: "net.onnx"', "m/1/net.onnx": b"w"},
+        {"m/config.pbtxt": ONNX + b' default_model_filename: "./a/net.onnx/"', "m/1/a/net.onnx": b"w"},
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -85,7 +86,7 @@ def test_folder_whose_name_is_no_number_is_none_of_tritons_business() -> None:
 
 def test_hidden_folder_in_the_root_is_a_warning_and_an_error_where_it_is_shown() -> None:
     assert beside({".git/config": b"x"}) == {("warning", "hidden", ".git")}
-    shown = tree.build(
+    shown = growing.build(
         [ObjectInfo(".git/1/model.onnx", 1, "v", 1), ObjectInfo("m/1/model.onnx", 1, "v", 1)], show_hidden=True
     )
     assert [found.severity for found in lint.lint(shown, {}, shows_hidden=True)] == ["error"]
@@ -255,7 +256,7 @@ def test_root_without_models_is_an_error() -> None:
 
 def test_large_file_is_not_read() -> None:
     huge = lint.READ_BYTES_MAX + 1
-    shown = tree.build(
+    shown = growing.build(
         [ObjectInfo("m/config.pbtxt", lint.CONFIG_BYTES_MAX + 1, "v", 1), ObjectInfo("m/1/a.index.json", huge, "v", 1)]
     )
     assert lint.wanted(shown) == []

@@ -9,8 +9,9 @@ import trio.testing
 from modelfs import looks as module
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import ModelfsError, StoreUnavailableError
+from modelfs.growing import build
 from modelfs.looks import Looks
-from modelfs.tree import Difference, Node, build
+from modelfs.tree import Difference, Node
 from modelfs.view import Round
 
 WAIT_S = 0.5

@@ -2,14 +2,18 @@
 
 import errno
 import json
+import threading
 from typing import cast
 
 import pyfuse3
 import pytest
 import trio
+import trio.testing
 from operations_for_tests import NO_CONTEXT, Mounted, mounted
 from pyfuse3 import FileNameT, InodeT, RequestContext
 from stores.memory_store import MemoryStore
+
+from modelfs.tree import Difference
 
 LONG_S = 60.0  # of real time: nothing here may come near
 LOADER, POLLER = 11, 12
@@ -71,6 +75,7 @@ async def test_r23_names_in_a_model_are_answered_from_the_tree() -> None:
         model = await lookup(mount, "m")
         store.folders.clear()
         for name in ("libtriton_x.so", "batchstrategy.so", "2", "__init__.py", "1"):
+            mount.operations.looks._restraint._past.clear()  # type: ignore[union-attr]  # as a second later
             await lookup(mount, name, parent=model)
         assert store.folders == []
 
@@ -124,6 +129,34 @@ async def test_what_changed_in_a_model_is_forgotten_by_the_kernel_before_the_loo
             while mount.operations.looks._running:  # type: ignore[union-attr]  # noqa: ASYNC110  no event for a test
                 await trio.sleep(0.001)
         assert events == [(model, b"config.pbtxt"), ("answered",)]
+
+
+async def test_names_in_the_root_are_invalidated_when_no_lookup_waits_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel would have whoever invalidates wait for the lookup, and the lookup for the one that lists."""
+    events: list[str] = []
+    monkeypatch.setattr(
+        "modelfs.invalidations.pyfuse3.invalidate_entry", lambda *_arguments: events.append("forgotten")
+    )
+    store, may_list, is_asked = filled("m/1/x", "n/1/x"), threading.Event(), threading.Event()
+    async with mounted(store, look_s=LONG_S) as mount, trio.open_nursery() as nursery:
+        await mount.kernel.readdir(pyfuse3.ROOT_INODE)
+
+        def wait(_kind: str, _info: object) -> None:
+            is_asked.set()
+            may_list.wait(LONG_S)
+
+        async def look_up() -> None:
+            await lookup(mount, "m")
+            events.append("answered")
+
+        store.fail = wait
+        nursery.start_soon(look_up)
+        await trio.to_thread.run_sync(is_asked.wait, LONG_S)
+        nursery.start_soon(mount.operations.invalidate, [Difference("", ("n",))])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert events == []
+        may_list.set()
+    assert sorted(events) == ["answered", "forgotten"]
 
 
 async def test_a_context_of_nobody_is_one_more_thread() -> None:

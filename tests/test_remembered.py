@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from modelfs import remembered, runtime
 from modelfs.blocks import ObjectInfo
+from modelfs.growing import TICK_NS, build
 from modelfs.remembered import NOBODY, Memory
-from modelfs.tree import EMPTY, TICK_NS, Directory, Tree, build, files
+from modelfs.tree import EMPTY, Directory, Tree, files
 
 DATE_NS = 1_700_000_000_000_000_000
 KEYS = ["m/1/x", "m/1/é +=%\n", "m/2/x", "m/2", "n", "m/config.pbtxt", "n/1/a/b/c", "n/", "top"]
@@ -60,6 +61,18 @@ def test_r7_and_r8_restarts_between_any_listings_change_no_time(
         restarted = tree_of(keys, restarted)
         memory.keep(restarted)
         assert times(restarted) == times(always)
+
+
+def test_r8_the_times_of_models_that_went_are_kept_in_each_way_of_writing(tmp_path: Path) -> None:
+    first = tree_of({f"{name}/1/x": ("v1", number) for number, name in enumerate("abcd", start=1)})
+    tree = tree_of({"a": ("v1", 7), "b/1/x": ("v1", 2)}, first)
+    assert tree.gone == {"a": 1, "c": 3, "d": 4}
+    for trees in ([first, tree], [tree]):
+        memory = memory_in(tmp_path, mountpoint=f"/mnt/{len(trees)}")
+        for each in trees:
+            memory.keep(each)
+        found = memory_in(tmp_path, mountpoint=f"/mnt/{len(trees)}").recall()
+        assert (found.gone, times(found)) == (tree.gone, times(tree))
 
 
 def test_r7_an_object_that_was_replaced_by_an_older_one_between_two_mounts_is_newer(tmp_path: Path) -> None:
@@ -114,6 +127,8 @@ def test_only_the_user_may_look_at_what_is_kept(tmp_path: Path) -> None:
         lambda text: text.replace(b"/mnt/m", b"/mnt/n"),
         lambda text: text.replace(b'"v1"', b"1"),
         lambda text: text.replace(b",5]", b',"5"]'),
+        lambda text: text.replace(b",5]", b",%d]" % 10**30),
+        lambda text: text.replace(b'3,"v1"', b'-3,"v1"'),
         lambda text: text.replace(b'["m/1",', b'["m/9",'),
         lambda text: text.replace(b'["m/1",', b'["m/1/x",'),
         lambda text: text.replace(b"[]\n", b""),
@@ -144,6 +159,31 @@ def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path, caplog: py
     file.chmod(0o666)
     assert memory_in(tmp_path).recall() is EMPTY
     assert "others can write it" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a file of another user's")
+def test_a_file_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    os.chown(file, 1234, 1234)
+    assert memory_in(tmp_path).recall() is EMPTY
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    assert file.stat().st_uid == 0
+    assert files(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
+
+
+def test_a_link_is_neither_followed_nor_written_to(tmp_path: Path) -> None:
+    memory_in(tmp_path).keep(tree_of({"m/1/x": ("v1", 5)}))
+    (file,) = tmp_path.iterdir()
+    elsewhere = file.rename(tmp_path / "elsewhere")
+    before = elsewhere.read_bytes()
+    file.symlink_to(elsewhere)
+    memory = memory_in(tmp_path)
+    assert memory.recall() is EMPTY
+    memory.keep(tree_of({"m/1/x": ("v2", 5)}))
+    assert elsewhere.read_bytes() == before
+    assert not file.is_symlink()
+    assert files(memory_in(tmp_path).recall()).keys() == {"m/1/x"}
 
 
 def test_what_a_crash_left_of_a_change_does_not_count_and_is_written_over(tmp_path: Path) -> None:
@@ -222,6 +262,21 @@ def test_a_change_that_could_not_be_written_is_written_with_the_next(
     memory.keep(tree)
     assert times(memory_in(tmp_path).recall()) == times(tree)
     assert len(caplog.records) == 1
+
+
+def test_whoever_writes_last_is_what_is_recalled_where_two_containers_share_a_file(tmp_path: Path) -> None:
+    one, other = memory_in(tmp_path), memory_in(tmp_path)
+    trees = [tree_of({"m/1/x": ("v1", 5), f"m/{number}/y": ("v", 7)}) for number in range(1, 9)]
+    for number, tree in enumerate(trees):
+        for memory in (one, other, other) if number % 2 else (other, one):
+            memory.keep(tree)
+            assert files(memory_in(tmp_path).recall()) == files(tree)
+            memory.keep(trees[0])
+            assert files(memory_in(tmp_path).recall()) == files(trees[0])
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    one.keep(trees[1])
+    assert files(memory_in(tmp_path).recall()) == files(trees[1])
 
 
 def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

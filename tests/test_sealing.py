@@ -107,6 +107,18 @@ def test_second_seal_writes_nothing_until_something_changes(bucket: Bucket) -> N
     assert states(seal(f"{URL}/1")) == {"m/1": "sealed"}
 
 
+def test_version_whose_manifest_no_mount_would_read_is_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal(f"{URL}/2")
+    most = len(bucket.content(f"2/{SEAL}"))
+    monkeypatch.setattr(sealing, "TEXT_BYTES_MAX", most)
+    bucket.put(f"2/{SEAL}", bucket.content(f"2/{SEAL}") + b" ")
+    assert states(seal(f"{URL}/2")) == {"m/2": "sealed"}
+    bucket.put("2/more", b"x")
+    report = seal(f"{URL}/2")
+    assert (states(report), found(report)) == ({"m/2": "refused"}, {("manifest", "m/2")})
+    assert bucket.written == [f"2/{SEAL}"] * 2
+
+
 def test_version_that_is_not_whole_is_refused_and_the_others_are_sealed(bucket: Bucket) -> None:
     bucket.put("3/weights", b"w")
     bucket.put("10/model.onnx", b"")
@@ -114,6 +126,26 @@ def test_version_that_is_not_whole_is_refused_and_the_others_are_sealed(bucket: 
     assert states(report) == {"m/1": "sealed", "m/2": "sealed", "m/3": "refused", "m/10": "refused"}
     assert found(report) == {("model-file", "m/3/model.onnx"), ("zero", "m/10/model.onnx")}
     assert bucket.written == [f"1/{SEAL}", f"2/{SEAL}"]
+
+
+def test_upload_that_has_not_ended_is_told_and_refuses_nothing(bucket: Bucket) -> None:
+    for key in ("1/weights", "2/weights", "labels", "2/model.onnx"):
+        bucket.begin_upload(key)
+    bucket.put("2/model.onnx", b"two", mtime_ns=2**62)  # begun again since, and ended
+    report = seal(f"{URL}/2")
+    assert (states(report), found(report)) == ({"m/2": "sealed"}, {("upload", "m/2/weights"), ("upload", "m/labels")})
+    assert {each.severity for each in report.findings} == {"warning"}
+    assert report.findings[0].what.startswith("the upload of 2/weights that began at ")
+
+
+def test_store_that_tells_of_no_uploads_is_sealed_in(bucket: Bucket) -> None:
+    def refuse(kind: str, _info: ObjectInfo | None) -> None:
+        if kind == "uploads":
+            raise AccessRefusedError("s3:ListBucketMultipartUploads")
+
+    bucket.fail = refuse
+    report = seal(f"{URL}/2")
+    assert (states(report), found(report)) == ({"m/2": "sealed"}, set())
 
 
 def test_what_is_wrong_with_the_model_itself_refuses_every_version(bucket: Bucket) -> None:
@@ -213,6 +245,7 @@ def test_verify_reads_what_no_checksum_proves(bucket: Bucket, tmp_path: Path) ->
     ("url", "error", "says"),
     [
         (f"{URL}/7", ObjectNotFoundError, "there is no version 7 at s3://bucket/models/m"),
+        *((f"{URL}/{name}", UsageError, f"'{name}' is no version") for name in ("0", "01", "9" * 19)),
         ("s3://bucket", UsageError, "names no model"),
         ("/", UsageError, "names no model"),
         ("https://host/models/m", UsageError, "https:// is only read"),
@@ -231,6 +264,17 @@ def test_verify_without_a_folder_and_a_folder_that_is_not_there_are_said(tmp_pat
         seal(source=tmp_path / "no-such")
 
 
+@pytest.mark.parametrize("key", ["0/model.onnx", "3.bak/model.onnx", "model.onnx"])
+def test_model_without_a_version_that_can_be_sealed_is_said(bucket: Bucket, key: str) -> None:
+    for each in SOUND:
+        if each != "config.pbtxt":
+            bucket.delete(each)
+    bucket.put(key, b"x")
+    bucket.begin_upload("labels")
+    report = seal()
+    assert (states(report), found(report)) == ({}, {("versions", "m"), ("upload", "m/labels")})
+
+
 def test_model_that_is_not_there_is_said(bucket: Bucket) -> None:
     for key in SOUND:
         bucket.delete(key)
@@ -239,7 +283,6 @@ def test_model_that_is_not_there_is_said(bucket: Bucket) -> None:
 
 
 def test_last_folder_that_is_a_number_is_the_version() -> None:
-    assert sealing.target_of("s3://b/m/01").version is None
     assert sealing.target_of("as://account/container/m/2").version == "2"
     assert sealing.target_of("s3://b/2024").model == "2024"
     assert sealing.target_of("/srv/models/m/3").location.prefix == "/srv/models/m"

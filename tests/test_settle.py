@@ -182,6 +182,28 @@ def test_numbered_folders_that_are_no_versions_show_after_ten_settling_times() -
     assert repository.listed(stored, 0) == shown(stored)  # old at the first listing
 
 
+@pytest.mark.parametrize("change", [{"data/more": "m"}, {"data/about": "b"}], ids=["added", "replaced"])
+def test_what_comes_later_into_a_folder_that_is_no_model_shows_after_ten_settling_times(change: Contents) -> None:
+    stored = {"data/2026/x.csv": "x", "data/about": "a"}
+    repository = settled(stored)
+    new = {**stored, **change}
+    repository.listed(new, 5)
+    assert repository.listed(new, 104) == shown(stored)
+    repository.listed(new, 105)  # now it is worth asking for uploads below it
+    assert repository.listed(new, 106) == shown(new)
+
+
+def test_a_config_that_is_deleted_for_good_is_shown_no_longer_than_ten_settling_times() -> None:
+    stored = {"m/config.pbtxt": 'backend: "x"', "m/1/weights.bin": "w"}
+    repository = settled(stored)
+    left = {"m/1/weights.bin": "w"}
+    repository.listed(left, 5)
+    assert repository.listed(left, 104) == shown(stored)
+    assert "config.pbtxt is missing" in repository.reasons()["m"]
+    repository.listed(left, 105)
+    assert repository.listed(left, 106) == shown(left)
+
+
 def test_what_is_hidden_in_the_root_is_no_model_and_waits_for_nothing() -> None:
     repository = settled({})
     assert repository.listed({".git/config": "c"}, 5) == shown({".git/config": "c"})
@@ -199,6 +221,20 @@ def test_a_version_or_a_model_that_vanishes_as_a_whole_goes_at_once() -> None:
     assert repository.listed(MODEL, 6) == shown(MODEL)
     assert repository.listed({}, 7) == {}
     assert repository.settling.pending == []
+
+
+def test_r11_a_version_that_vanishes_while_the_config_changes_goes_with_the_old_config() -> None:
+    """The old one may ask for it."""
+    stored = {**MODEL, "m/2/model.onnx": "two", "m/labels": "cat"}
+    new = {**stored, "m/config.pbtxt": ONNX + " "}
+    del new["m/1/model.onnx"]
+    repository = settled(stored)
+    assert repository.missed({**new, "m/1/model.onnx": "one"}, {"m/1/model.onnx"}, 10) == shown(stored)
+    assert repository.listed(new, 12) == shown(stored)
+    assert repository.listed(new, 20) == shown(new)
+    repository = settled(stored)
+    other = {key: stored[key] for key in new} | {"m/labels": "dog"}
+    assert repository.listed(other, 12) == shown({**other, "m/labels": "cat"})
 
 
 def test_a_folder_that_is_deleted_file_by_file_is_never_seen_in_part() -> None:
@@ -323,6 +359,31 @@ def test_a_seal_brings_an_ensemble_whose_version_is_empty() -> None:
     repository.listed(ensemble, 1)
     with_seal = {**ensemble, **sealed("1", {})}
     assert set(repository.listed(with_seal, 2)) == set(with_seal)
+
+
+def test_r13_a_file_that_comes_into_a_sealed_version_waits_like_any_other() -> None:
+    """It may be the first of an upload that replaces the version, and the old seal knows nothing of it."""
+    stored = {**MODEL, **sealed("1", MODEL)}
+    repository = settled(stored)
+    new: dict[str, str] = {**stored, "m/1/extra": "x"}
+    assert repository.listed(new, 10) == shown(stored)
+    assert repository.listed(new, 20) == shown(new)
+
+
+def test_r13_what_a_new_seal_does_not_name_is_not_shown_with_it_also_when_one_listing_alone_lacks_it() -> None:
+    old = {**MODEL, "m/1/weights": "w"}
+    repository = settled({**old, **sealed("1", old)})
+    new = {**MODEL, "m/1/model.onnx": "two"}
+    new |= sealed("1", new)
+    assert repository.missed({**new, "m/1/weights": "w"}, {"m/1/weights"}, 10) == shown(new)
+    assert repository.reasons()["m/1"].startswith("what is not listed any more")
+    assert repository.listed(new, 25) == shown(new)
+    assert repository.settling.pending == []
+    repository = settled(old)
+    repository.missed({**new, "m/1/weights": "w"}, {"m/1/weights"}, 10)
+    back = {**new, "m/1/weights": "w"}
+    assert repository.listed(back, 15) == shown(new)
+    assert repository.listed(back, 20) == shown(back)
 
 
 @pytest.mark.parametrize("change", [{"m/2/part": "y"}, {"m/2/part": "xx"}], ids=["another version", "another size"])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,20 @@ def test_r5_a_worker_that_leaves_a_thread_in_the_kernel_is_replaced(bench: Bench
     assert started.facts["restart_reason"] == "signal SIGKILL"
     assert started.facts["restarts"] == 1
     assert read_hello(bench) == "hello\n"
+
+
+def test_r5_the_next_worker_reads_nothing_while_threads_of_the_last_one_run(bench: Bench) -> None:
+    started = bench.start()
+    (folder,) = map(Path, runtime.folders(str(bench.runtime_dir)))
+    asking = subprocess.Popen(["stat", bench.mountpoint / "leave"], stdout=subprocess.DEVNULL)
+    assert eventually(lambda: (folder / "lives").stat().st_size == 2)
+    for _ in range(50):  # it could serve by now
+        assert asking.poll() is None
+        time.sleep(0.02)
+    (folder / "end").touch()
+    assert asking.wait(30) == 0
+    assert eventually(lambda: started.facts["state"] == "mounted")
+    assert (started.facts["restarts"], read_hello(bench)) == (1, "hello\n")
 
 
 def test_a_thread_left_in_the_kernel_does_not_hold_up_the_end(bench: Bench) -> None:

@@ -10,8 +10,9 @@ from reference.model import FOLDER, is_hidden, is_impossible, paths_of
 from reference.times import changed_paths, check_times, content, is_below, walk
 
 from modelfs.blocks import ObjectInfo
+from modelfs.growing import TICK_NS, build, graft
 from modelfs.names import DEPTH_MAX
-from modelfs.tree import EMPTY, TICK_NS, Directory, File, Tree, build, differences, graft
+from modelfs.tree import EMPTY, Directory, File, Tree, differences
 
 PROPERTY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
@@ -284,9 +285,13 @@ def test_new_dates_of_the_same_versions_move_nothing(listing: list[ObjectInfo], 
 @given(st.lists(listings, min_size=2, max_size=4))
 def test_times_move_where_something_changed_and_nowhere_else(history: list[list[ObjectInfo]]) -> None:
     old = build(history[0])
+    shown: dict[str, int] = {}  # of every model that there ever was
     for listing in history[1:]:
         new = build(listing, previous=old)
         check_times(old, new)
+        shown |= {name: node.mtime_ns for name, node in old.root.children.items() if isinstance(node, Directory)}
+        for name, node in new.root.children.items():
+            assert isinstance(node, File) or node.mtime_ns >= shown.get(name, node.mtime_ns)
         old = new
 
 
@@ -300,6 +305,17 @@ def test_a_replaced_file_is_newer_than_all_its_model_ever_showed_also_when_the_s
         "m/1/model.onnx": 900 + TICK_NS,
         "m/1/labels.txt": 900,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "least_ns"),
+    [("env.tar.gz", 10**9), ("env.zip", 10**9), ("env.tgz", 10**9), ("model.onnx", TICK_NS), ("targz", TICK_NS)],
+)
+def test_r7_a_replaced_archive_is_newer_by_a_whole_second(name: str, least_ns: int) -> None:
+    """Triton compares the times of an environment in whole seconds before it unpacks it anew."""
+    old = build([obj(f"m/{name}", "v1", 100), obj("m/1/model.py", mtime_ns=900)])
+    new = build([obj(f"m/{name}", "v2", 50), obj("m/1/model.py", mtime_ns=900)], previous=old)
+    assert times_of(new)[f"m/{name}"] == times_of(new)["m"] == 900 + least_ns
 
 
 def test_what_changes_deep_in_an_old_version_moves_the_greatest_time_of_its_model() -> None:
@@ -320,6 +336,26 @@ def test_a_change_in_one_model_moves_no_other() -> None:
         path: time for path, time in times_of(old).items() if path and path[0] in "bc"
     }
     assert times_of(new)["a"] == 10 + TICK_NS
+
+
+def test_r8_a_model_that_comes_back_with_older_files_is_newer_than_it_was_when_it_went() -> None:
+    """A Triton that did not poll in between has loaded the one that went."""
+    always = obj("n/1/x", mtime_ns=5)
+    tree = build([always, obj("m/1/x", "v2", 9 * TICK_NS)])
+    for after in ([always], [always, obj("m")]):
+        gone = build(after, previous=tree)
+        assert gone.gone == {"m": 9 * TICK_NS}
+        longer = build([*after, obj("n/2/x")], previous=gone)
+        for back in (
+            build([obj("m/1/x", mtime_ns=TICK_NS), always, obj("n/2/x")], previous=longer),
+            graft(longer, {"m": [obj("m/1/x", mtime_ns=TICK_NS)], "": []}),
+        ):
+            moved = times_of(back)
+            assert (moved["m"], moved["m/1"], moved["m/1/x"]) == (10 * TICK_NS, TICK_NS, TICK_NS)
+            assert moved["n"] == times_of(longer)["n"]
+            assert back.gone == {}
+        later = build([obj("m/1/x", mtime_ns=20 * TICK_NS), always, obj("n/2/x")], previous=longer)
+        assert times_of(later)["m"] == 20 * TICK_NS  # as on every other host
 
 
 def test_a_folder_emptied_but_for_its_marker_moves_forward() -> None:

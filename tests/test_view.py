@@ -10,8 +10,7 @@ import trio
 import trio.testing
 from stores.memory_store import MemoryStore
 
-from modelfs import showing
-from modelfs import tree as trees
+from modelfs import growing, showing
 from modelfs import view as views
 from modelfs.blocks import ObjectInfo
 from modelfs.errors import (
@@ -21,6 +20,7 @@ from modelfs.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from modelfs.journal import Shown
 from modelfs.store import RetryPolicy
 from modelfs.tree import Difference, Tree
 from modelfs.view import View
@@ -64,6 +64,36 @@ async def test_a_refresh_shows_what_is_stored_and_tells_what_differs() -> None:
     store.put("a/1/x", b"new")
     assert await view.refresh() == [Difference("", ()), Difference("a", ()), Difference("a/1", ("x",))]
     assert await view.refresh() == []
+
+
+async def test_r3_an_early_refresh_is_no_witness_of_what_is_gone() -> None:
+    store = filled("m/1/x", "n/1/x")
+    view = view_of(store)
+    await view.refresh()
+    store.delete("n/1/x")
+    for is_early in (True, True, False, True, True):
+        await view.refresh(is_early=is_early)
+        assert set(view.tree.root.children) == {"m", "n"}
+    await view.refresh()
+    assert set(view.tree.root.children) == {"m"}
+
+
+def test_what_the_last_worker_did_not_tell_the_kernel_is_told_before_anything_is_listed() -> None:
+    async def body(nursery: trio.Nursery) -> None:
+        view = view_of(filled("m/1/x"))
+        told: list[list[Difference]] = []
+        untold = [Difference("m", ("1",))]
+
+        async def tell(differences: list[Difference]) -> None:
+            told.append(differences)
+            await trio.lowlevel.checkpoint()
+
+        view.take_over(Shown(growing.build([ObjectInfo("m/1/x", 5, "v", 0)]), 0.0, untold))
+        nursery.start_soon(view.keep_fresh, 1000, tell)
+        await trio.sleep(views.EARLIEST_S / 2)
+        assert (told, view.health().listings) == ([untold], 0)
+
+    in_virtual_time(body)
 
 
 async def test_a_refresh_that_finds_nothing_new_keeps_the_very_nodes() -> None:
@@ -149,13 +179,13 @@ async def test_a_key_put_back_within_the_window_never_goes() -> None:
 
 async def test_trees_are_built_beside_the_thread_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     built_in: list[threading.Thread] = []
-    build = trees.build
+    build = growing.build
 
     def noting(*arguments: Any, **keywords: Any) -> Tree:
         built_in.append(threading.current_thread())
         return build(*arguments, **keywords)
 
-    monkeypatch.setattr("modelfs.view.trees.build", noting)
+    monkeypatch.setattr("modelfs.showing.growing.build", noting)
     await view_of(filled("a")).refresh()
     assert built_in
     assert threading.current_thread() not in built_in

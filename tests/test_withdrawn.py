@@ -12,7 +12,8 @@ from stores.memory_store import MemoryStore
 
 from modelfs import withdrawn
 from modelfs.blocks import ObjectInfo
-from modelfs.tree import Directory, Tree, build
+from modelfs.growing import build
+from modelfs.tree import Directory, Tree
 from modelfs.withdrawn import ANSWERED_S, Withdrawn
 
 ROOT = InodeT(pyfuse3.ROOT_INODE)

@@ -52,3 +52,21 @@ def test_what_cannot_be_listed_model_by_model_is_refused(tmp_path: Path) -> None
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "cannot be listed model by model" in done.stderr
+
+
+def test_what_was_looked_into_is_there_offline_and_what_never_was_fails_at_once(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    for model in ("used", "unused"):
+        store.put("models", f"repository/{model}/1/x", model.encode(), mtime_ns=10**18)
+    disk = {"MODELFS_CACHE_DIR": str(tmp_path / "cache"), "MODELFS_CACHE_SIZE": "64M"}
+    with mounted(url, tmp_path, "--list", "on-open", **disk) as mount:
+        assert (mount.path / "used/1/x").read_bytes() == b"used"
+        wait_until(lambda: mount.figures()["disk"]["stored_bytes"])
+    store.clear_log()
+    with mounted(url, tmp_path, "--list", "on-open", "--offline", **disk) as mount:
+        assert set(os.listdir(mount.path)) == {"used", "unused"}
+        assert (mount.path / "used/1/x").read_bytes() == b"used"
+        with pytest.raises(OSError, match="Input/output error"):
+            os.listdir(mount.path / "unused")
+    assert not store.requests()

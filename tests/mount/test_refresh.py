@@ -1,10 +1,13 @@
 """``modelfs refresh``: a mount lists when it is asked to, and who waits finds what there is then."""
 
 import json
+import subprocess
 from pathlib import Path
 
-from faultserver import Fault, FaultServer, Status
-from mount.mounting_for_tests import mounted
+import pytest
+from faultserver import Fault, FaultServer, Stall, Status
+from mount.mounting_for_tests import MODELFS, PATIENCE_S, mounted, wait_until
+from mount.takeovers import kill_worker
 
 SELDOM = ("--refresh", "3600")
 
@@ -89,3 +92,45 @@ def test_refresh_that_fails_says_why_and_the_mount_shows_what_it_had(
         done = mount.command("refresh", str(mount.path), "--wait", "--timeout", "1")
         assert done.returncode == 1
         assert "is not listed within 1 s" in done.stderr
+
+
+@pytest.mark.parametrize("model", [(), ("m",)], ids=["all", "one model"])
+def test_who_waits_for_a_refresh_goes_on_waiting_when_the_worker_is_killed(
+    store: FaultServer, url: str, tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    store.put("models", "repository/m/1/model.onnx", b"one")
+    with mounted(url, tmp_path, *SELDOM) as mount:
+        store.put("models", "repository/m/2/model.onnx", b"two")
+        hangs = store.fail(Fault(Stall(), kind="list"))
+        waiting = subprocess.Popen(
+            [*MODELFS, "refresh", str(mount.path), *model, "--wait"], env=dict(mount.env), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        wait_until(lambda: hangs.hits)
+        kill_worker(mount.status()["pid"])
+        store.heal(hangs)
+        said, complaint = waiting.communicate(timeout=PATIENCE_S)
+        assert (waiting.returncode, complaint) == (0, "")
+        assert "is listed" in said
+        assert (mount.path / "m/2/model.onnx").read_bytes() == b"two"
+
+
+def test_a_mount_that_asks_nobody_says_so_at_once_and_no_lookup_waits(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    store.put("models", "repository/m/1/model.onnx", b"one")
+    disk = {"MODELFS_CACHE_DIR": str(tmp_path / "cache"), "MODELFS_CACHE_SIZE": "64M"}
+    with mounted(url, tmp_path, *SELDOM, **disk):
+        pass
+    store.clear_log()
+    with mounted(url, tmp_path, "--offline", **disk) as mount:
+        for arguments in ((), ("m",), ("--wait",), ("m", "--wait")):
+            done = mount.command("refresh", str(mount.path), *arguments)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "the mount is --offline, so nothing is listed" in done.stderr
+        assert (mount.path / "m").is_dir()
+        assert not (mount.path / "absent").exists()
+        log = Path(mount.status()["log"]).read_text()
+        assert "is looked at" not in log
+        assert "cannot be looked at" not in log
+    assert not store.requests()

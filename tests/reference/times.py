@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from modelfs.tree import TICK_NS, Directory, File, Node, Tree
+from modelfs.growing import TICK_NS
+from modelfs.tree import Directory, File, Node, Tree
 
 
 def walk(tree: Tree) -> Iterator[tuple[str, Node]]:
