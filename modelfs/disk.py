@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -107,6 +107,9 @@ class DiskTier:
         """Write what is waiting, as far as there is time, and let go of the folder. Blocks."""
         self._writer.end(within_s)
         self._ledger.close()
+        self._end_lookups()
+
+    def _end_lookups(self) -> None:
         with self._looking:
             if self._lookups is not None:
                 self._lookups.close()
@@ -147,8 +150,8 @@ class DiskTier:
 
     def read(self, info: ObjectInfo, offset: int, length: int) -> memoryview | None:
         """Return ``[offset, offset + length)``, which begins with a block, if all of it is there and right. Blocks."""
-        home = self._ledger.home
-        if home is None or self._trouble.is_on():
+        home = self._readable()
+        if home is None:
             return None
         identity = self.identify(info)
         self._learn(home, identity)
@@ -163,8 +166,8 @@ class DiskTier:
 
         Raises what ``get`` raises.
         """
-        home = self._ledger.home
-        if home is None or self._trouble.is_on():
+        home = self._readable()
+        if home is None:
             return get(offset, length)
         identity = self.identify(info)
         start, stop = self._missing(home, identity, offset, length)
@@ -178,6 +181,12 @@ class DiskTier:
                 return get(offset, length)  # it was there a moment ago
         self._tally.add(hit_bytes=length - (stop - start))
         return buffer[:length].toreadonly()
+
+    def _readable(self) -> Home | None:
+        home = self._ledger.home
+        if home is None:
+            self._end_lookups()  # a disk that was taken away lives on for as long as it is held
+        return None if self._trouble.is_on() else home
 
     def _missing(self, home: Home, identity: Identity, offset: int, length: int) -> tuple[int, int]:
         """Return the range that holds all blocks that are not there; an empty one at its end where all are."""
@@ -310,6 +319,28 @@ class DiskTier:
 
     # writing
 
+    @contextmanager
+    def attending(self, info: ObjectInfo) -> Iterator[None]:
+        """Let the other processes know meanwhile that an object is read here. Does not block."""
+        home, found = self._ledger.home, self.identify(info).id
+        is_known = False
+        with suppress(OSError):  # a file system without locks
+            is_known = home is not None and home.reads.attend(found)
+        try:
+            yield
+        finally:
+            if home is not None and is_known:
+                home.reads.unattend(found)
+
+    def is_behind(self, info: ObjectInfo, coming_bytes: int) -> bool:
+        """Tell whether so many more bytes are too many for the writers, and others read the same. Does not block."""
+        if self._writer.waiting_bytes + coming_bytes <= self._writer.queue_bytes:
+            return False
+        home = self._ledger.home
+        with suppress(OSError):
+            return home is not None and home.reads.is_attended(self.identify(info).id)
+        return False
+
     def claim(self, info: ObjectInfo, offset: int, length: int) -> Claim | None:
         """Return the right to download some blocks; None where another has it. Does not block."""
         home = self._ledger.home
@@ -332,6 +363,7 @@ class DiskTier:
         done = claim.release if claim is not None else _nothing
         if self._ledger.home is None and self._writing.is_on():
             done()
+            self._tally.add(shed_bytes=len(data))
             return False
         if encode(empty_header(identity, 0)) is None:  # a name of several thousand bytes
             done()

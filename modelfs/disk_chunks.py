@@ -170,9 +170,11 @@ class Chunks:
         """
         with self._opened(identity.id, chunk, is_direct=True, flags=_WRITE) as descriptor:
             extension = Extension(descriptor, identity, chunk, self._page(), self._scratch())
-            yield extension
-        if not extension.header.present:
-            self.drop(identity.id, chunk)
+            try:
+                yield extension
+            finally:
+                if not extension.header.present:
+                    self.drop(identity.id, chunk)
 
     def drop(self, object_id: bytes, chunk: int) -> None:
         """Throw a chunk away. Who reads it goes on to its end."""
@@ -263,12 +265,17 @@ class Extension:
         self._page = page
         self._scratch = scratch
         self.header = empty_header(identity, chunk)
-        if os.fstat(descriptor).st_size:
+        self.unnamed_bytes = 0  # what the file takes of the disk, and no header names: a crash left it
+        found = os.fstat(descriptor)
+        if found.st_size:
             got = os.preadv(descriptor, [page], 0)
             with suppress(DamagedError):
                 self.header = _checked(decode(page[:got]), identity.id, chunk) or self.header
             if not self.header.present:
                 os.ftruncate(descriptor, 0)
+            else:
+                named_bytes = cost(self.header.present, chunk, identity.size)
+                self.unnamed_bytes = max(0, found.st_blocks * 512 - named_bytes)
 
     def write(self, piece: Piece, data: memoryview) -> None:
         """Put a run of blocks where those of them that are not there belong, and then name them in the header."""

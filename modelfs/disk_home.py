@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 
 from modelfs.disk_chunks import Chunks
-from modelfs.disk_index import ForeignIndexError, Index
+from modelfs.disk_index import LOG_BYTES, ForeignIndexError, Index
 from modelfs.disk_locks import Locks
 
 FOLDER = "modelfs-blocks"
@@ -49,12 +49,16 @@ class Home:
         return False
 
     def index_bytes(self) -> int:
-        """Return what the index takes on the disk."""
-        total = 0
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                total += os.stat(_INDEX + suffix, dir_fd=self._fd).st_size
-        return total
+        """Return what the index takes on the disk, or will have taken when its log is as large as it becomes."""
+        return sum(
+            max(least, self._size(_INDEX + suffix)) for suffix, least in (("", 0), ("-wal", LOG_BYTES), ("-shm", 0))
+        )
+
+    def _size(self, name: str) -> int:
+        try:
+            return os.stat(name, dir_fd=self._fd).st_size
+        except OSError:
+            return 0
 
     def remove_index(self) -> None:
         """Throw the index away: it is made anew from the chunks."""
@@ -70,13 +74,22 @@ class Home:
     def __del__(self) -> None:
         """Let go of the folder, once no thread reads from it."""
         with suppress(AttributeError):  # it was refused
-            for locks in (self.claims, self.reads, self.evictions):
-                locks.close()
             os.close(self._fd)
 
     @property
     def _index_path(self) -> str:
         return os.path.join(self.path, _INDEX)  # noqa: PTH118  as above
+
+
+def disk_root(path: str) -> str:
+    """Return where the disk is mounted that holds ``path``, or would hold it."""
+    path = os.path.realpath(path)
+    while not os.path.exists(path):  # noqa: PTH110  strings
+        path = os.path.dirname(path)  # noqa: PTH120  strings
+    device = os.stat(path).st_dev  # noqa: PTH116  strings
+    while (parent := os.path.dirname(path)) != path and os.stat(parent).st_dev == device:  # noqa: PTH116, PTH120
+        path = parent
+    return path
 
 
 def _open(path: str) -> int:
@@ -128,6 +141,7 @@ def _make_format(folder: int, shown: str) -> None:
     descriptor = os.open(beside, flags, 0o600, dir_fd=folder)
     try:
         os.write(descriptor, _FORMAT)
+        os.fsync(descriptor)  # alone of all that is written here: an empty one, after a power cut, would be refused
     finally:
         os.close(descriptor)
     os.rename(beside, "format", src_dir_fd=folder, dst_dir_fd=folder)

@@ -1,26 +1,30 @@
 """Ledger: the folder of the disk cache, opened, and its index kept, for all threads of a process.
 
 Law: everything blocks, and raises TROUBLES. A folder that has vanished is opened anew, and so is an index that was
-replaced by another process; one that is broken is thrown away and made anew. What the disk has free is looked at twice
-a second, and what we enter meanwhile is taken off.
+replaced by another process; one that is broken is thrown away and made anew. A folder whose disk has gone is not made
+anew on the disk below, which is another's. What the disk has free is looked at twice a second, and what we enter
+meanwhile is taken off.
 """
 
+import errno
 import logging
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from modelfs import disk_census
 from modelfs.disk_format import BLOCKS, Identity
-from modelfs.disk_home import Home, RefusedError
-from modelfs.disk_index import Index
-from modelfs.disk_policy import Candidate, Room, default_quota
+from modelfs.disk_home import Home, RefusedError, disk_root
+from modelfs.disk_index import PAUSE_S, Entry, Index
+from modelfs.disk_policy import Candidate, FilledDiskError, Room, default_quota
 from modelfs.disk_tally import Tally
 
 log = logging.getLogger(__name__)
 
-TROUBLES = (OSError, sqlite3.Error, RefusedError)
+TROUBLES = (OSError, sqlite3.Error, RefusedError, FilledDiskError)
 
 Chunk = tuple[bytes, int]
 """An object's id, and which of its chunks."""
@@ -44,6 +48,8 @@ class Ledger:
         self._room = Room(0, 0, 0)
         self._looked_s = 0.0
         self._is_whole = False
+        self._is_told = False
+        self._disk_root = ""  # where its disk is mounted
 
     def open(self) -> Home:
         """Open the folder, or see once in a while that it still is what it was."""
@@ -53,35 +59,46 @@ class Ledger:
     def enter(self, identity: Identity, chunk: int, total_bytes: int) -> bool:
         """Enter a chunk that is going to be written, and will then take ``total_bytes``; False where there is no room.
 
-        Others are thrown away for it.
+        Others are thrown away for it. Raises FilledDiskError where it is the disk that has no room.
         """
         with self._lock:
             home, index = self._opened()
             self._is_whole = self._is_whole or index.fact(disk_census.WHOLE) is not None
             if not self._is_whole:
                 return False  # how much there is, is being counted
-
-            def discard(candidate: Candidate) -> bool:
-                if not home.evictions.own(candidate.object_id, candidate.chunk, BLOCKS):
-                    return False
-                try:
-                    home.chunks.drop(candidate.object_id, candidate.chunk)
-                finally:
-                    home.evictions.disown(candidate.object_id, candidate.chunk, BLOCKS)
-                return True
-
-            entry = index.enter(identity, chunk, total_bytes, self._room, discard)
-            self._room = self._room._replace(free_bytes=self._room.free_bytes - entry.more_bytes)
-            self.used_bytes = entry.used_bytes
-        self._tally.add(evicted_chunks=entry.evicted)
+            self._heed(entry := index.enter(identity, chunk, total_bytes, self._room, partial(_discard, home)))
+            is_first = not (entry.is_fitting or entry.is_disk_filled or self._is_told)
+            self._is_told |= is_first
+        if entry.is_disk_filled:
+            raise FilledDiskError
+        if is_first:
+            log.warning(
+                "the disk cache has no room for all of a file: what else it holds is pinned, in use or of the same"
+                " file; give it more with --cache-size path=%s key=%r size=%d quota_bytes=%d",
+                *(self._path, identity.key, identity.size, self.quota_bytes),
+            )
         return entry.is_fitting
 
-    def strike_out(self, chunks: Iterable[Chunk]) -> None:
-        """Tell that chunks are no longer on the disk."""
+    def give_way(self) -> bool:
+        """Throw away what others need the room of; False where the disk has none even so."""
         with self._lock:
-            _, index = self._opened()
-            for object_id, chunk in chunks:
-                index.strike_out(object_id, chunk)
+            home, index = self._opened()
+            self._look(home, time.monotonic())
+            if self._room.lack(0) <= 0:
+                return True
+            self._heed(entry := index.give_way(self._room, partial(_discard, home)))
+        return not entry.is_disk_filled
+
+    def _heed(self, entry: Entry) -> None:
+        self._room = self._room._replace(free_bytes=self._room.free_bytes - entry.more_bytes)
+        self.used_bytes = entry.used_bytes
+        self._tally.add(evicted_chunks=entry.evicted)
+
+    def strike_out(self, chunks: Iterable[Chunk]) -> None:
+        """Tell that chunks are no longer on the disk; one that has come again since stays entered."""
+        with self._lock:
+            home, index = self._opened()
+            index.strike_out_lost(chunks, home.chunks.exists)
 
     def touch(self, chunks: Iterable[Chunk]) -> None:
         """Tell that chunks were read."""
@@ -89,9 +106,12 @@ class Ledger:
             self._opened()[1].touch(chunks)
 
     def mark_gone(self, scope: bytes, source: str, is_shown: Callable[[str, str], bool]) -> None:
-        """Tell which objects of a repository there are; see the index."""
-        with self._lock:
-            self._opened()[1].mark_gone(scope, source, is_shown)
+        """Tell which objects of a repository there are; see the index. Others write in between."""
+        after: bytes | None = b""
+        while after is not None:
+            with self._lock:
+                after = self._opened()[1].mark_gone(scope, source, is_shown, after=after)
+            time.sleep(PAUSE_S)
 
     def kept_bytes(self, scope: bytes) -> dict[bytes, int]:
         """Return how many bytes there are of each object; see the index."""
@@ -123,6 +143,9 @@ class Ledger:
                 self._look(home, now_s)
                 return home, index
         self._close()
+        root = disk_root(self._path)
+        if len(root) < len(self._disk_root):  # both are above the same path
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._disk_root)
         home = Home(self._path)
         try:
             index = home.open_index()
@@ -135,7 +158,7 @@ class Ledger:
         self._look(home, now_s)
         self.used_bytes = index.used_bytes()
         self._is_whole = disk_census.begin(home, index)
-        self.home, self._index = home, index
+        self.home, self._index, self._disk_root = home, index, root
         return home, index
 
     def _close(self) -> None:
@@ -149,3 +172,14 @@ class Ledger:
         self.quota_bytes = default_quota(disk_bytes) if self._given_quota_bytes is None else self._given_quota_bytes
         self._room = Room(self.quota_bytes - home.index_bytes() - FOLDERS_BYTES, free_bytes, disk_bytes)
         self._looked_s = now_s
+
+
+def _discard(home: Home, candidate: Candidate) -> bool:
+    """Throw a chunk away; False where somebody reads or fills it."""
+    if not home.evictions.own(candidate.object_id, candidate.chunk, BLOCKS):
+        return False
+    try:
+        home.chunks.drop(candidate.object_id, candidate.chunk)
+    finally:
+        home.evictions.disown(candidate.object_id, candidate.chunk, BLOCKS)
+    return True

@@ -16,6 +16,7 @@ import os
 import struct
 import threading
 from collections import Counter
+from contextlib import suppress
 
 _FLOCK = struct.Struct("@hhqqi")  # l_type, l_whence, l_start, l_len, l_pid, which must be 0
 _OBJECT_BITS = 38
@@ -25,11 +26,15 @@ _PLACES = 1 << 24
 _BLOCKS = _HEADER_PLACES = 1 << 23
 _CHUNKS = 1 << 22
 _READ_PLACES = _HEADER_PLACES + _CHUNKS
+_ATTENDED = range(_CHUNKS - 1, _CHUNKS)  # as if it were read: no object has that chunk
 _CENSUS_PLACE = 1 << 62
 
 
 class Locks:
-    """One holder of locks in the file ``path``, relative to the open folder ``folder_fd``. Thread-safe."""
+    """One holder of locks in the file ``path``, relative to the open folder ``folder_fd``. Thread-safe.
+
+    It is open for as long as anybody refers to it: a claim may be given back when its folder has gone.
+    """
 
     def __init__(self, folder_fd: int, path: str) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder_fd)
@@ -37,9 +42,10 @@ class Locks:
         self._held: set[tuple[int, int]] = set()
         self._shared: Counter[int] = Counter()
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         """Let go of everything."""
-        os.close(self._fd)
+        with suppress(AttributeError):  # it was never open
+            os.close(self._fd)
 
     def claim(self, object_id: bytes, first: int, stop: int) -> bool:
         """Take the right to download the blocks ``[first, stop)`` of an object; False where somebody has it."""
@@ -72,6 +78,19 @@ class Locks:
             if not self._shared[place]:
                 del self._shared[place]
                 self._set(fcntl.F_UNLCK, place, 1)
+
+    def attend(self, object_id: bytes) -> bool:
+        """Let others know that an object is read here; False where they cannot be."""
+        return self.share(object_id, _ATTENDED)
+
+    def unattend(self, object_id: bytes) -> None:
+        """End what ``attend`` began."""
+        self.unshare(object_id, _ATTENDED)
+
+    def is_attended(self, object_id: bytes) -> bool:
+        """Tell whether others read an object."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _place(object_id) + _READ_PLACES + _ATTENDED.start, 1, 0)
+        return bool(_FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
     def own(self, object_id: bytes, chunk: int, blocks: int) -> bool:
         """Take a whole chunk, of so many blocks, to throw it away; False where somebody reads or fills it."""
@@ -118,7 +137,8 @@ class Locks:
     def _let_go(self, start: int, length: int) -> None:
         with self._mutex:
             self._held.discard((start, length))
-            self._set(fcntl.F_UNLCK, start, length)
+            with suppress(OSError):  # it ends with us at the latest
+                self._set(fcntl.F_UNLCK, start, length)
 
     def _set(self, kind: int, start: int, length: int) -> bool:
         try:

@@ -26,6 +26,14 @@ class Candidate(NamedTuple):
     bytes: int
 
 
+class FilledDiskError(Exception):
+    """Others have filled the disk, so that there is no room for us even when all of ours is gone."""
+
+    def __init__(self) -> None:
+        share = f"{KEPT_FREE_SHARE:.0%}".replace("%", " %")
+        super().__init__(f"less than {share} of the disk are free, which is left to others; make room on it")
+
+
 class Room(NamedTuple):
     """What there is: ``quota_bytes`` are ours at most, ``free_bytes`` of ``disk_bytes`` are free for us or others."""
 
@@ -39,9 +47,15 @@ class Room(NamedTuple):
         >>> Room(100, 1000, 1000).excess(80, 30), Room(100, 160, 1000).excess(0, 30)
         (10, 20)
         """
-        over_quota = used_bytes + wanted_bytes - self.quota_bytes
-        over_disk = int(self.disk_bytes * KEPT_FREE_SHARE) + wanted_bytes - self.free_bytes
-        return max(over_quota, over_disk)
+        return max(used_bytes + wanted_bytes - self.quota_bytes, self.lack(wanted_bytes))
+
+    def lack(self, wanted_bytes: int) -> int:
+        """Return how many bytes must become free on the disk before ``wanted_bytes`` may come, whatever is ours.
+
+        >>> Room(100, 1000, 1000).lack(30), Room(100, 160, 1000).lack(30)
+        (-820, 20)
+        """
+        return int(self.disk_bytes * KEPT_FREE_SHARE) + wanted_bytes - self.free_bytes
 
 
 def default_quota(disk_bytes: int) -> int:

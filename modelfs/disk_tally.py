@@ -6,7 +6,10 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Since the mount began. Bytes that were found on the disk, written there, and not written for want of time."""
+    """Since the mount began.
+
+    Bytes that were found on the disk, that were written there, and that were not, for want of time or room.
+    """
 
     hit_bytes: int = 0
     stored_bytes: int = 0

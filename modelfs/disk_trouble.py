@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 60.0
+CALM_S = 5.0
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; make room on it, or give the cache less with --cache-size",
@@ -26,6 +27,13 @@ _ADVICE = {
     errno.ENOTDIR: "it is not a folder; remove what is there, or choose another --cache-dir",
     errno.EIO: "the disk fails (EIO); look at dmesg, and choose another --cache-dir",
 }
+
+_OF_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+"""What its primary error codes are to the disk."""
 
 
 class Trouble:
@@ -39,6 +47,7 @@ class Trouble:
         self._reason = ""
         self._pause_s = FIRST_PAUSE_S
         self._again_at_s = 0.0
+        self._works_since_s: float | None = None
 
     @property
     def reason(self) -> str:
@@ -56,6 +65,7 @@ class Trouble:
             self._reason = explained(error)
             if not is_new and self._clock() < self._again_at_s:
                 return  # others have just failed in the same way
+            self._works_since_s = None
             self._again_at_s = self._clock() + self._pause_s
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
         if is_new:
@@ -65,10 +75,18 @@ class Trouble:
             )
 
     def end(self) -> None:
-        """Take note that it works."""
-        if not self._reason:
-            return
+        """Take note that it works. It is over when it has worked for a while: others may just fill what we gave up.
+
+        In the pause nothing is tried: what ends well then had begun before.
+        """
         with self._lock:
+            now_s = self._clock()
+            if not self._reason or now_s < self._again_at_s:
+                return
+            if self._works_since_s is None:
+                self._works_since_s = now_s
+            if now_s < self._works_since_s + CALM_S:
+                return
             self._reason = ""
             self._pause_s = FIRST_PAUSE_S
         log.warning("the disk cache is %s again path=%s", self._what, self._path)
@@ -81,5 +99,8 @@ def explained(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or error}; mend it, or choose another --cache-dir"
     if isinstance(error, sqlite3.Error):
+        number = _OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if number is not None:
+            return _ADVICE[number]
         return f"its index cannot be used ({error}); it is made anew when it is broken"
     return str(error)

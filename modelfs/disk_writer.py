@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 3
 TOUCHED_S = 5.0  # after which the index is told what was read
+ROOM_S = 30.0  # after which it is seen whether others need room, where nobody writes
 HEADER_PATIENCE_S = 5.0  # another changes a header within the time of one write
 HEADER_LOOK_S = 0.002
 
@@ -58,9 +59,9 @@ class DiskWriter:
     ) -> None:
         """Begin nothing yet. ``before`` is called in each thread."""
         self.waiting_bytes = 0
+        self.queue_bytes = queue_bytes
         self._ledger = ledger
         self._trouble = trouble
-        self._queue_bytes = queue_bytes
         self._tally = tally
         self._written = written
         self._before = before
@@ -83,7 +84,7 @@ class DiskWriter:
         """Keep blocks, soon; False where there is too much to do. Does not block."""
         length = len(blocks.data)
         with self._lock:
-            is_taken = not self._is_ending and self.waiting_bytes + length <= self._queue_bytes
+            is_taken = not self._is_ending and self.waiting_bytes + length <= self.queue_bytes
             if is_taken:
                 self._queue.append(blocks)
                 self.waiting_bytes += length
@@ -131,27 +132,31 @@ class DiskWriter:
     def _step(self) -> bool:
         """Do what comes next, and tell whether it was the last. A frame of its own, since it holds 8 MiB."""
         blocks, is_last = self._next()
-        if blocks is not None:
-            self._take(blocks)
-        self._tell_index(is_last=is_last)
+        try:
+            if blocks is not None:
+                self._take(blocks)
+            self._tell_index(is_last=is_last)
+        except Exception:  # the root of a thread: a bug here must not end the cache
+            log.exception("unexpected error in the disk cache")
         return is_last
 
     def _next(self) -> tuple[Blocks | None, bool]:
         """Wait for something to do, and return it; and whether nothing will be any more."""
         with self._lock:
-            while not (self._queue or self._lost or self._is_ending):
-                due_s = self._told_s + TOUCHED_S - time.monotonic() if self._touched else None
-                if due_s is not None and due_s <= 0:
-                    break
-                self._wanted.wait(due_s)
+            while not (self._queue or self._lost or self._is_ending or self._is_due()):
+                self._wanted.wait(self._due_s() - time.monotonic())
             blocks = self._queue.popleft() if self._queue else None
             return blocks, self._is_ending and blocks is None
+
+    def _due_s(self) -> float:
+        return self._told_s + (TOUCHED_S if self._touched else ROOM_S)
+
+    def _is_due(self) -> bool:
+        return time.monotonic() >= self._due_s()
 
     def _take(self, blocks: Blocks) -> None:
         try:
             self._keep(blocks)
-        except Exception:  # the root of a thread: a bug here must not end the cache
-            log.exception("unexpected error in the disk cache key=%r", blocks.identity.key)
         finally:
             blocks.done()
             with self._lock:
@@ -178,7 +183,6 @@ class DiskWriter:
             self._trouble.note(error)
             self._ledger.mend(error)
             return False
-        self._trouble.end()
         return is_kept
 
     def _write(self, home: Home, identity: Identity, piece: Piece, data: memoryview) -> bool:
@@ -186,7 +190,8 @@ class DiskWriter:
             present = file.header.present
             if not piece.mask & ~present:
                 return True
-            if not self._ledger.enter(identity, piece.chunk, cost(present | piece.mask, piece.chunk, identity.size)):
+            total_bytes = cost(present | piece.mask, piece.chunk, identity.size) + file.unnamed_bytes
+            if not self._ledger.enter(identity, piece.chunk, total_bytes):
                 return False
             try:
                 file.write(piece, data)
@@ -194,14 +199,15 @@ class DiskWriter:
                 home.chunks.drop(identity.id, piece.chunk)
                 self._ledger.strike_out([(identity.id, piece.chunk)])
                 raise
+        self._trouble.end()
         self._written((identity.id, piece.chunk))
         self._tally.add(stored_bytes=len(data))
         return True
 
     def _tell_index(self, *, is_last: bool) -> None:
-        """Tell the index what was read and what is lost since it was told last, once in a while."""
+        """Tell the index what was read and what is lost since it was told last, and give way, once in a while."""
         with self._lock:
-            if not (self._lost or is_last or (self._touched and time.monotonic() >= self._told_s + TOUCHED_S)):
+            if not (self._lost or is_last or self._is_due()):
                 return
             self._told_s = time.monotonic()
             touched, self._touched = self._touched, set()
@@ -209,8 +215,12 @@ class DiskWriter:
         if self._trouble.is_on():
             return
         try:
-            self._ledger.strike_out(lost)
-            self._ledger.touch(touched)
+            if lost:
+                self._ledger.strike_out(lost)
+            if touched:
+                self._ledger.touch(touched)
+            if self._ledger.give_way() and touched:
+                self._trouble.end()  # the index could be written, and there is room
         except TROUBLES as error:
             self._trouble.note(error)
             self._ledger.mend(error)

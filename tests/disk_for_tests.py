@@ -85,3 +85,31 @@ def chunk_files(folder: Path) -> list[Path]:
 def disk_bytes(folder: Path) -> int:
     """Return what all that lies below a folder takes of the disk, as du counts."""
     return sum(path.lstat().st_blocks * 512 for path in [folder, *folder.rglob("*")])
+
+
+class Store:
+    """Answers for the store, and counts what it is asked for."""
+
+    def __init__(self, whole: ObjectInfo) -> None:
+        self.content = content(whole)
+        self.asked: list[tuple[int, int]] = []
+
+    def get(self, offset: int, length: int) -> memoryview:
+        self.asked.append((offset, length))
+        return memoryview(self.content)[offset : offset + length]
+
+
+def read_through(tier: DiskTier, whole: ObjectInfo, offset: int, length: int, store: Store) -> bytes:
+    return bytes(tier.read_through(whole, offset, length, store.get))
+
+
+def check_hurts_nobody(tier: DiskTier, whole: ObjectInfo) -> None:
+    """See that a read goes on from the store."""
+    store = Store(whole)
+    if tier.may_have(whole, 0, whole.size):
+        assert read(tier, whole, 0, whole.size) is None
+    assert read_through(tier, whole, 0, whole.size, store) == store.content
+    claim = tier.claim(whole, 0, whole.size)
+    assert claim is not None
+    tier.keep(whole, 0, memoryview(store.content), claim)
+    assert tier.flush(PATIENCE_S)

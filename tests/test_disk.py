@@ -1,37 +1,30 @@
 """The disk tier: what it returns is right, what it lacks is None, and nothing of it is ever an error."""
 
-import errno
-import logging
 import os
 import random
-import shutil
 from pathlib import Path
 
 import pytest
-from disk_for_tests import MIB, PATIENCE_S, Clock, chunk_files, content, disk_bytes, info, keep, opened, read, tier_at
+from disk_for_tests import (
+    MIB,
+    PATIENCE_S,
+    Store,
+    check_hurts_nobody,
+    chunk_files,
+    content,
+    disk_bytes,
+    info,
+    keep,
+    opened,
+    read,
+    read_through,
+    tier_at,
+)
 
-from modelfs import disk_chunks, disk_trouble
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
-from modelfs.disk import DiskTier
 from modelfs.disk_format import CHUNK_BYTES
 
 WHOLE = info()
-
-
-class Store:
-    """Answers for the store, and counts what it is asked for."""
-
-    def __init__(self, whole: ObjectInfo) -> None:
-        self.content = content(whole)
-        self.asked: list[tuple[int, int]] = []
-
-    def get(self, offset: int, length: int) -> memoryview:
-        self.asked.append((offset, length))
-        return memoryview(self.content)[offset : offset + length]
-
-
-def read_through(tier: DiskTier, whole: ObjectInfo, offset: int, length: int, store: Store) -> bytes:
-    return bytes(tier.read_through(whole, offset, length, store.get))
 
 
 def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -213,107 +206,13 @@ def test_names_that_fit_into_no_header_are_not_kept(tmp_path: Path) -> None:
         assert tier.claim(long, 0, long.size) is not None
 
 
-def check_hurts_nobody(tier: DiskTier, whole: ObjectInfo = WHOLE) -> None:
-    """See that a read goes on from the store."""
-    store = Store(whole)
-    if tier.may_have(whole, 0, whole.size):
-        assert read(tier, whole, 0, whole.size) is None
-    assert read_through(tier, whole, 0, whole.size, store) == store.content
-    claim = tier.claim(whole, 0, whole.size)
-    assert claim is not None
-    tier.keep(whole, 0, memoryview(store.content), claim)
-    assert tier.flush(PATIENCE_S)
-
-
-@pytest.mark.parametrize(
-    ("number", "advice"),
-    [
-        (errno.ENOSPC, "make room"),
-        (errno.EROFS, "read-only"),
-        (errno.EIO, "dmesg"),
-        (errno.EDQUOT, "quota"),
-        (errno.ESTALE, "mend it"),
-    ],
-)
-def test_a_disk_that_cannot_be_written_is_one_warning_and_used_again_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, advice: str
-) -> None:
-    clock = Clock()
-    with opened(tmp_path, clock=clock) as tier, monkeypatch.context() as patched:
-
-        def fail(*_: object) -> int:
-            raise OSError(number, os.strerror(number))
-
-        patched.setattr(disk_chunks, "_write_all", fail)
-        for _ in range(3):
-            check_hurts_nobody(tier)
-            clock.now_s += disk_trouble.LONGEST_PAUSE_S
-        assert advice in tier.statistics()["trouble"]
-        assert not chunk_files(tmp_path)
-        patched.undo()
-        clock.now_s += disk_trouble.LONGEST_PAUSE_S
-        keep(tier, WHOLE)
-        assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
-        assert tier.statistics()["trouble"] == ""
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(warnings) == 2
-    assert advice in warnings[0]
-    assert "again" in warnings[1]
-
-
-def test_a_disk_that_cannot_be_read_is_one_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = Clock()
-    with opened(tmp_path, clock=clock) as tier:
-        keep(tier, WHOLE)
-
-        def fail(*_: object) -> int:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "preadv", fail)
-            patched.setattr(os, "pread", fail)
-            for _ in range(3):
-                store = Store(WHOLE)
-                assert read(tier, WHOLE, 0, WHOLE.size) is None
-                assert read_through(tier, WHOLE, 0, WHOLE.size, store) == store.content
-                assert not tier.may_have(WHOLE, 0, WHOLE.size)
-                assert "dmesg" in tier.statistics()["trouble"]
-                clock.now_s += disk_trouble.LONGEST_PAUSE_S
-        assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
-        assert tier.statistics()["trouble"] == ""
-    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 2
-
-
-def test_a_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
-    clock = Clock()
-    with opened(tmp_path, clock=clock) as tier:
-        keep(tier, WHOLE)
-        shutil.rmtree(tmp_path / "cache")
-        check_hurts_nobody(tier)
-        tier._ledger._looked_s = 0.0  # as half a second later
-        clock.now_s += disk_trouble.LONGEST_PAUSE_S
-        keep(tier, WHOLE)
-        assert read(tier, WHOLE, 0, WHOLE.size) == content(WHOLE)
-        assert disk_bytes(tmp_path / "cache") > WHOLE.size
-
-
-def test_a_folder_that_is_a_file_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "cache").touch()
-    with opened(tmp_path) as tier:
-        check_hurts_nobody(tier)
-        check_hurts_nobody(tier)
-    assert len(caplog.records) == 1
-
-
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o1700])
 def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int) -> None:
     with opened(tmp_path) as tier:
         keep(tier, WHOLE)
     (tmp_path / "cache" / "modelfs-blocks").chmod(mode)
     with opened(tmp_path) as tier:
-        check_hurts_nobody(tier)
+        check_hurts_nobody(tier, WHOLE)
         assert "0700" in tier.statistics()["trouble"]
     assert len(caplog.records) == 1
     assert "remove it, or choose another --cache-dir" in caplog.text
@@ -325,7 +224,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, caplog: pytest.Log
         keep(tier, WHOLE)
     os.chown(tmp_path / "cache" / "modelfs-blocks", 12345, 12345)
     with opened(tmp_path) as tier:
-        check_hurts_nobody(tier)
+        check_hurts_nobody(tier, WHOLE)
     assert "must belong to user 0" in caplog.text
 
 
@@ -335,7 +234,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(tmp_path: Path, caplo
     (tmp_path / "cache" / "modelfs-blocks").rename(tmp_path / "elsewhere")
     (tmp_path / "cache" / "modelfs-blocks").symlink_to(tmp_path / "elsewhere")
     with opened(tmp_path) as tier:
-        check_hurts_nobody(tier)
+        check_hurts_nobody(tier, WHOLE)
     assert len(caplog.records) == 1
 
 
@@ -347,7 +246,7 @@ def test_a_folder_of_another_format_is_left_alone(tmp_path: Path, caplog: pytest
     (folder / "format").write_text(text)
     before = {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
     with opened(tmp_path) as tier:
-        check_hurts_nobody(tier)
+        check_hurts_nobody(tier, WHOLE)
     assert before == {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "another release" in caplog.text
@@ -358,7 +257,7 @@ def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path, caplog: pyt
     folder.mkdir(parents=True, mode=0o700)
     (folder / "thesis.tex").touch()
     with opened(tmp_path) as tier:
-        check_hurts_nobody(tier)
+        check_hurts_nobody(tier, WHOLE)
     assert os.listdir(folder) == ["thesis.tex"]
     assert "not the cache's" in caplog.text
 
@@ -375,3 +274,41 @@ def test_a_broken_index_is_made_anew_and_chunks_are_still_read(tmp_path: Path, t
         other = info("m/1/y")
         keep(tier, other)
         assert read(tier, other, 0, other.size) == content(other)
+
+
+def test_what_a_crash_left_in_a_chunk_counts_as_well(tmp_path: Path) -> None:
+    with opened(tmp_path) as tier:
+        keep(tier, WHOLE, 0, 4 * BLOCK_BYTES)
+        (path,) = chunk_files(tmp_path)
+        with path.open("r+b") as file:  # blocks were written, and the header that names them was not
+            file.seek(8 * BLOCK_BYTES)
+            file.write(bytes(16 * BLOCK_BYTES))
+            os.fsync(file.fileno())
+        keep(tier, WHOLE, 32 * BLOCK_BYTES, 4 * BLOCK_BYTES)
+        assert path.stat().st_blocks * 512 <= tier.statistics()["used_bytes"] < 28 * BLOCK_BYTES
+        keep(tier, WHOLE, 0, CHUNK_BYTES)
+        assert path.stat().st_blocks * 512 <= tier.statistics()["used_bytes"]
+
+
+def test_a_chunk_that_was_lost_and_has_come_again_stays_entered(tmp_path: Path) -> None:
+    with opened(tmp_path) as tier:
+        keep(tier, WHOLE, 0, BLOCK_BYTES)
+        chunk = (tier.identify(WHOLE).id, 0)
+        tier._ledger.strike_out([chunk])
+        (whole,) = list(tier.kept_bytes([WHOLE]))
+        assert whole[1] == BLOCK_BYTES
+        chunk_files(tmp_path)[0].unlink()
+        tier._ledger.strike_out([chunk])
+        (whole,) = list(tier.kept_bytes([WHOLE]))
+        assert whole[1] == 0
+
+
+def test_what_is_written_into_the_index_alone_passes_no_quota(tmp_path: Path) -> None:
+    quota = 24 * MIB
+    with opened(tmp_path, quota_bytes=quota) as tier:
+        keep(tier, WHOLE)
+        keep(tier, info("m/1/y", BLOCK_BYTES))
+        chunk = (tier.identify(WHOLE).id, 0)
+        for _ in range(400):
+            tier._ledger.touch([chunk])
+            assert quota - CHUNK_BYTES < disk_bytes(tmp_path / "cache") <= quota

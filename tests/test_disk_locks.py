@@ -112,3 +112,18 @@ def test_locks_end_with_a_killed_process(locks: Locks, tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
         assert locks.claim(ONE, 0, 8)
+
+
+def test_who_reads_an_object_is_known_to_others_and_not_to_itself(locks: Locks, others: Locks) -> None:
+    locks.attend(ONE)
+    locks.attend(ONE)
+    assert others.is_attended(ONE)
+    assert not others.is_attended(OTHER)
+    assert not locks.is_attended(ONE)
+    others.attend(ONE)
+    assert locks.is_attended(ONE)
+    locks.unattend(ONE)
+    assert others.is_attended(ONE)
+    locks.unattend(ONE)
+    assert not others.is_attended(ONE)
+    assert others.own(ONE, 0, BLOCKS), "it keeps nothing from being thrown away"

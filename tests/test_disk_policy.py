@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from modelfs import disk_index
 from modelfs.disk_format import Identity
 from modelfs.disk_index import Index
 from modelfs.disk_policy import GIB, KEPT_FREE_SHARE, Candidate, Room, default_quota
@@ -150,3 +151,33 @@ def test_a_file_larger_than_the_cache_keeps_its_first_part(tmp_path: Path) -> No
         for chunk in range(20):
             index.enter(identity("a/1/x"), chunk, 10, DISK, lambda _: True)
     assert index.chunks_of(identity("a/1/x").id) == set(range(10))
+
+
+def test_what_is_gone_of_a_large_repository_is_marked_some_at_a_time_and_others_write_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_index, "AT_ONCE", 2)
+    index, others = (Index(str(tmp_path / "index.db")) for _ in range(2))
+    for name in "abcde":
+        assert index.enter(identity(name), 0, 1, DISK, lambda _: True).is_fitting
+    marked: list[int] = []
+    after: bytes | None = b""
+    while after is not None:
+        after = index.mark_gone(b"scope", "s3://b", lambda key, _: key == "c", after=after)
+        marked.append(sum(each.is_gone for each in others.kept()))
+        assert others.enter(identity("c"), len(marked), 1, DISK, lambda _: True).is_fitting
+    assert marked == [2, 3, 4]
+    assert [each.key for each in index.kept() if not each.is_gone] == ["c"]
+    assert index.pin("s3://b", is_on=True) == 5
+    assert all(each.is_pinned == (each.key == "c") for each in others.kept()), "what is gone is not pinned"
+
+
+def test_a_disk_that_others_fill_is_told_from_a_quota_that_is_full(tmp_path: Path) -> None:
+    index = Index(str(tmp_path / "index.db"))
+    index.enter(identity("a/1/x"), 0, 100, DISK, lambda _: True)
+    by_quota = index.enter(identity("a/1/x"), 1, 50, DISK, lambda _: True)
+    assert (by_quota.is_fitting, by_quota.is_disk_filled) == (False, False)
+    by_others = index.enter(identity("a/1/x"), 1, 50, Room(1000, 150, 1000), lambda _: True)
+    assert (by_others.is_fitting, by_others.is_disk_filled) == (False, True)
+    assert index.give_way(Room(1000, 100, 1000), lambda _: True).evicted == 1
+    assert index.give_way(Room(1000, 100, 1000), lambda _: True).is_disk_filled

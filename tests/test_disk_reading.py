@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from disk_for_tests import MIB, PATIENCE_S, content, info, keep, opened
+from disk_for_tests import MIB, PATIENCE_S, content, info, keep, opened, tier_at
 
 from modelfs import disk_reading
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
@@ -185,3 +185,38 @@ async def test_what_came_from_the_disk_tells_nothing_of_the_link(tmp_path: Path,
         ticket.line_up()
         assert bytes(await mount._fetch(WHOLE, 0, CHUNK_BYTES, ticket)) == content(WHOLE)[:CHUNK_BYTES]
         assert not ticket.is_of_the_link
+
+
+async def test_an_early_download_waits_for_a_disk_that_is_behind_where_others_read_the_same(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_reading, "PACE_S", 10 * PATIENCE_S)
+    tier = tier_at(tmp_path, queue_bytes=CHUNK_BYTES)
+    tier._ledger.open()  # nothing is written
+    assert tier.keep(WHOLE, 0, memoryview(content(WHOLE))[:CHUNK_BYTES], None)
+    mount = Mount(store, tier)
+    await mount.read(CHUNK_BYTES, MIB, is_urgent=False)
+    assert len(store.asked) == 1, "nobody else reads it"
+    with opened(tmp_path) as other, other.attending(WHOLE):
+        await mount.read(CHUNK_BYTES + MIB, MIB)
+        assert len(store.asked) == 2, "a reader does not wait for the disk"
+        ticket = mount.ticket(MIB, is_urgent=False)
+        with trio.fail_after(PATIENCE_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mount._fetch, WHOLE, CHUNK_BYTES + 2 * MIB, MIB, ticket)
+                await trio.sleep(0.05)
+                assert len(store.asked) == 2
+                ticket.promote()
+    assert len(store.asked) == 3
+
+
+async def test_a_disk_that_stays_behind_is_not_waited_for(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_reading, "PACE_S", 0.05)
+    tier = tier_at(tmp_path, queue_bytes=CHUNK_BYTES)
+    tier._ledger.open()  # nothing is written
+    assert tier.keep(WHOLE, 0, memoryview(content(WHOLE))[:CHUNK_BYTES], None)
+    with opened(tmp_path) as other, other.attending(WHOLE), trio.fail_after(PATIENCE_S):
+        await Mount(store, tier).read(CHUNK_BYTES, MIB, is_urgent=False)
+    assert store.asked == [(CHUNK_BYTES, MIB)]

@@ -166,11 +166,15 @@ def test_a_folder_that_is_not_to_be_trusted_is_told_and_left_alone(bench: Bench,
     assert not bench.chunks()
 
 
+def mount_small_disk(path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", path], check=True)
+
+
 @pytest.fixture
 def small_disk(bench: Bench) -> Iterator[Path]:
     """Mount a disk of 32 MiB where the cache goes."""
     bench.cache.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", bench.cache], check=True)
+    mount_small_disk(bench.cache)
     yield bench.cache
     subprocess.run(["umount", "--lazy", bench.cache], check=True)
 
@@ -182,6 +186,7 @@ def test_a_full_disk_stops_no_read_and_is_used_again_when_there_is_room(bench: B
         assert bench.is_right(mount)
         wait_until(partial(is_written, mount))
         assert disk(mount)["stored_bytes"] == 0
+        assert "make room" in disk(mount)["trouble"]
         ballast.unlink()
         wait_until(lambda: bench.is_right(mount) and disk(mount)["stored_bytes"])
 
@@ -192,8 +197,19 @@ def test_a_disk_that_is_read_only_stops_no_read_and_is_used_when_it_is_mended(be
         assert bench.is_right(mount)
         assert disk(mount)["trouble"]
         subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-        wait_until(lambda: bench.is_right(mount) and disk(mount)["stored_bytes"])
-        assert not disk(mount)["trouble"]
+        wait_until(lambda: bench.is_right(mount) and disk(mount)["stored_bytes"] and not disk(mount)["trouble"])
+
+
+def test_a_disk_that_vanishes_stops_no_read_and_is_used_again_when_it_is_back(bench: Bench, small_disk: Path) -> None:
+    with bench.mounted() as mount:
+        assert bench.is_right(mount)
+        wait_until(partial(is_written, mount))
+        subprocess.run(["umount", "--lazy", small_disk], check=True)
+        wait_until(lambda: bench.is_right(mount) and disk(mount)["trouble"])
+        assert "vanished" in disk(mount)["trouble"]
+        assert not os.listdir(small_disk), "it is not made on the disk below"
+        mount_small_disk(small_disk)
+        wait_until(lambda: bench.is_right(mount) and bench.chunks() and not disk(mount)["trouble"])
 
 
 def test_a_mount_that_is_killed_in_mid_download_keeps_no_other_waiting(bench: Bench) -> None:
