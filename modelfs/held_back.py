@@ -5,8 +5,7 @@ Law: what is told is what the mount's own worker says; nothing here looks into t
 
 from dataclasses import dataclass
 
-from modelfs import mounts, runtime
-from modelfs.errors import UsageError
+from modelfs import mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,7 @@ def held_back(root: str, mountpoint: str) -> list[Held]:
 
     Raises UsageError where nothing is mounted, and ControlError where the worker does not answer.
     """
-    folder = runtime.folder_of(root, mountpoint)
-    if not runtime.is_alive(folder):
-        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+    folder = mounts.living(root, mountpoint)
     found: list[Held] = []
     while page := mounts.ask(folder, "pending", after=found[-1].folder if found else "")["pending"]:
         found += [Held(each["folder"], each["is_shown"], each["is_settling"], each["reason"]) for each in page]

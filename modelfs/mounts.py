@@ -80,6 +80,23 @@ def recorded(root: str) -> list[str]:
     return sorted(path for path in found if isinstance(path, str))
 
 
+def living(root: str, mountpoint: str) -> str:
+    """Return the runtime folder of the mount at ``mountpoint`` (resolved), which lives.
+
+    Raises UsageError where nothing of ours is mounted, and ControlError where what is cannot be asked.
+    """
+    folder = runtime.folder_of(root, mountpoint)
+    if runtime.is_alive(folder):
+        return folder
+    entry = mounting.mounted_at(mountpoint)
+    if entry is None or entry.fstype != mounting.FSTYPE:
+        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+    if mounting.probe(mountpoint) == "answers":
+        raise ControlError(f"the mount at {mountpoint} was recorded by another user or --runtime-dir. Ask as that one.")
+    command = f"modelfs unmount {shlex.quote(mountpoint)}"
+    raise ControlError(f"the processes of the mount at {mountpoint} are gone. Run '{command}', and mount it again.")
+
+
 def ask(folder: str, command: str, *, timeout_s: float = _ASK_S, **more: Any) -> dict[str, Any]:
     """Return the worker's answer to ``command``, which goes with ``more``.
 

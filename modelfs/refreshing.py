@@ -43,9 +43,7 @@ def refresh(root: str, mountpoint: str, *, within_s: float | None, model: str | 
     """
     if model is not None and not is_model_name(model):
         raise UsageError(f"{model!r} is no name that a model can have. Write it as its folder in the mount is named.")
-    folder = runtime.folder_of(root, mountpoint)
-    if not runtime.is_alive(folder):
-        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+    folder = mounts.living(root, mountpoint)
     deadline = time.monotonic() + (within_s or 0.0)
     asked: dict[str, Any] = {}
     while True:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelfs import mounts, runtime
+from modelfs import mounts
 from modelfs.errors import UsageError
 from modelfs.version_policy import CONFIG_NAME, GUESSED_BYTES_MAX
 from modelfs.warming import FAILURES_TOLD, Progress, Warmth, choose, refuse_absent
@@ -31,9 +31,7 @@ def warm_mount(
 
     ``root`` is where mounts are recorded. Raises UsageError and ControlError.
     """
-    folder = runtime.folder_of(root, mountpoint)
-    if not runtime.is_alive(folder):
-        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+    folder = mounts.living(root, mountpoint)
     disk = mounts.ask(folder, "status").get("disk")
     if disk is None or disk["trouble"]:
         why = f": {disk['trouble']}" if disk is not None else ""

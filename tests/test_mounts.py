@@ -192,6 +192,10 @@ def test_dead_mount_is_told_and_unmounted(bench: Bench) -> None:
     code, out, _ = bench.run("status", str(bench.mountpoint))
     assert code == 1
     assert "modelfs unmount" in out
+    for command in (("refresh",), ("ls", "--pending"), ("warm",)):
+        code, _, said = bench.run(*command, str(bench.mountpoint))
+        assert code == 2, (command, said)
+        assert f"are gone. Run 'modelfs unmount {bench.mountpoint}', and mount it again." in said
     assert bench.run("unmount", str(bench.mountpoint)) == (0, "", "")
     assert bench.is_clean or list(bench.runtime_dir.iterdir()) == []
 
