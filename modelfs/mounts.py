@@ -90,7 +90,7 @@ def living(root: str, mountpoint: str) -> str:
         return folder
     entry = mounting.mounted_at(mountpoint)
     if entry is None or entry.fstype != mounting.FSTYPE:
-        raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+        raise _nothing(mountpoint)
     if mounting.probe(mountpoint) == "answers":
         raise ControlError(f"the mount at {mountpoint} was recorded by another user or --runtime-dir. Ask as that one.")
     command = f"modelfs unmount {shlex.quote(mountpoint)}"
@@ -251,12 +251,16 @@ def _end_unmounted(folder: str, mountpoint: str) -> None:
     """End a mount that is not in the mount table: still starting, detached, or crashed."""
     if not runtime.is_alive(folder):
         if not runtime.description(folder):
-            raise UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
+            raise _nothing(mountpoint)
         runtime.forget(folder)
         return
     _terminate(folder)
     if not _wait_until_gone(folder, None, within_s=_END_S):
         raise ModelfsError(f"the supervisor of {mountpoint} does not end. Look at 'modelfs status'.")
+
+
+def _nothing(mountpoint: str) -> UsageError:
+    return UsageError(f"modelfs has mounted nothing at {mountpoint}. 'modelfs status' lists what there is.")
 
 
 def _busy(mountpoint: str) -> MountBusyError:
