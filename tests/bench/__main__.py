@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import mounts, rows_disk, rows_limits, rows_read, rows_scale, rows_tree, rows_triton, sources, table
 from bench.bench import MIB, SHORT, Bench, Scale
 from bench.children import MeasureError
-from bench.store import LOOPBACK, Store
+from bench.store import LINKS, Store
 
 ROWS: dict[str, Callable[[Bench], table.Measured]] = {
     **rows_read.ROWS,
@@ -77,8 +77,10 @@ def _measure(told: argparse.Namespace, peers: list[str], measured: list[table.Me
             rounds=told.rounds or (3 if told.short else 5),
             peers=peers,
             options=told.options.split(),
+            link_name=told.link,
         )
-        print(_machine(), file=shown)
+        store.shape(bench.link)
+        print(f"{_machine()}; the store by {told.link}", file=shown)
         for name in told.rows or ROWS:
             bench.say(f"{name}: {(ROWS[name].__doc__ or '').splitlines()[0]}")
             try:
@@ -86,7 +88,7 @@ def _measure(told: argparse.Namespace, peers: list[str], measured: list[table.Me
             except MeasureError as error:
                 # a row whose daemon dies is a result too, and the others are still to come
                 found = table.Measured(name, (ROWS[name].__doc__ or "").splitlines()[0], {}, (), str(error))
-                store.shape(LOOPBACK)
+                store.shape(bench.link)
             measured.append(found)
             print(table.text_of(found), file=shown, flush=True)
 
@@ -96,6 +98,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"all unless named: {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, default=0, help="paired rounds; 5, or 3 in the short mode")
     parser.add_argument("--short", action="store_true", help="less data: shows that it runs, in minutes")
+    parser.add_argument(
+        "--link", choices=LINKS, default="loopback", help="the way to the store, where no row says more"
+    )
     parser.add_argument("--peers", default="", help=f"comma-separated, of {', '.join([*mounts.PEERS, 'triton'])}")
     parser.add_argument("--json", action="store_true", help="print JSON, with every sample")
     parser.add_argument("--options", default="", help="more options for 'modelfs mount', in one word: '--memory 512M'")

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import mounts, sources
 from bench.children import Job, MeasureError, Timed, run
 from bench.mounts import Mounted
-from bench.store import LOOPBACK, Link, Store
+from bench.store import LINKS, Link, Store
 from bench.table import Finding, Measured, Rounds, Sample, rate_ratio
 
 MIB = 1 << 20
@@ -70,7 +70,13 @@ class Bench:
     rounds: int
     peers: Sequence[str] = ()
     options: Sequence[str] = ()
+    link_name: str = "loopback"
     _best: dict[tuple[Link, int], int] = field(default_factory=dict)
+
+    @property
+    def link(self) -> Link:
+        """The way to the store, for rows that say nothing else of it."""
+        return LINKS[self.link_name]
 
     def say(self, text: str) -> None:
         """Tell whoever waits what is going on."""
@@ -115,7 +121,7 @@ class Bench:
                     found.setdefault(told, []).append(sample)
         return found
 
-    def raw(self, key: str, size: int, link: Link = LOOPBACK) -> Subject:
+    def raw(self, key: str, size: int, link: Link) -> Subject:
         """Return the raw store as a subject, at the best of 4 to 64 requests at once, which is found beforehand."""
         at_once = self._best.get((link, size)) or self._find_best(key, size, link)
 
@@ -124,7 +130,7 @@ class Bench:
 
         return subject
 
-    def best_raw(self, size: int, link: Link = LOOPBACK) -> Finding:
+    def best_raw(self, size: int, link: Link) -> Finding:
         """Return how many requests at once were best for the raw store."""
         return Finding("raw is fastest at", self._best[link, size], "requests at once")
 

@@ -108,16 +108,21 @@ def walk(root: str, *, with_stat: bool) -> Work:
 
 
 def stats(root: str, names: Sequence[str], pause_s: float) -> Work:
-    """Stat names that the kernel does not know yet, with pauses; return how long each took."""
+    """Stat names that the kernel does not know yet, with pauses; return how long each took.
+
+    What a pause took beyond its end is one wait for a core; a stat waits for one twice at least.
+    """
 
     def work() -> Result:
-        took = []
+        took, overslept = [], []
         for name in names:
             began_s = time.monotonic()
             os.stat(os.path.join(root, name))
-            took.append(time.monotonic() - began_s)
+            ended_s = time.monotonic()
+            took.append(ended_s - began_s)
             time.sleep(pause_s)
-        return {"bytes": 0, "took_s": took}
+            overslept.append(time.monotonic() - ended_s - pause_s)
+        return {"bytes": 0, "took_s": took, "overslept_s": overslept}
 
     return work
 

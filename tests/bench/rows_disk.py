@@ -17,7 +17,7 @@ FILLS_MOST = 5
 
 
 def disk_cold(bench: Bench) -> Measured:
-    """Read cold, one reader, loopback, with an empty cache on the disk and without one."""
+    """Read cold, one reader, with an empty cache on the disk and without one."""
     source = bench.big_file()
     size = source.stat().st_size
 
@@ -38,7 +38,9 @@ def disk_cold(bench: Bench) -> Measured:
             }
         )
     finding = Finding("with the cache to without", rate_ratio(rounds, "modelfs, cache on disk", "modelfs"), "x", 0.85)
-    return Measured("disk-cold", "one reader, cold, loopback, beside an empty cache on disk", rounds, [finding])
+    return Measured(
+        "disk-cold", f"one reader, cold, {bench.link_name}, beside an empty cache on disk", rounds, [finding]
+    )
 
 
 def disk_restart(bench: Bench) -> Measured:

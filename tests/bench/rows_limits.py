@@ -11,7 +11,7 @@ from bench.bench import GIB, MIB, Bench
 from bench.children import Job, run
 from bench.groups import memory_group
 from bench.rows_read import KEY, checked, shares
-from bench.store import LOOPBACK, Link
+from bench.store import Link
 from bench.table import Finding, Measured, Sample, median_of, rate_ratio
 
 SLOW = Link(total_bytes_per_s=5e6)
@@ -43,7 +43,7 @@ def stream(bench: Bench) -> Measured:
         Finding("peak in all processes", max(peaks) / MIB, "MiB", 350, "at most"),
         Finding("peak of the last three tenths to that of the second to fourth", last / second, "x", 1.1, "at most"),
     ]
-    return Measured("stream", f"{size / GIB:g} GiB streamed and compared, loopback", rounds, findings)
+    return Measured("stream", f"{size / GIB:g} GiB streamed and compared, {bench.link_name}", rounds, findings)
 
 
 def one_group(bench: Bench) -> Measured:
@@ -120,7 +120,7 @@ def slow_link(bench: Bench) -> Measured:
         "modelfs", bench.modelfs("slow"), shares(size, 1, name="file.bin"), check=checked(source, name="file.bin")
     )
     rounds = bench.take_turns({"modelfs": subject})
-    bench.store.shape(LOOPBACK)
+    bench.store.shape(bench.link)
     fetched = median_of(rounds["modelfs"], lambda each: (each.fetched_bytes or 0) / size)
     findings = [
         Finding("bytes fetched for each byte", fetched or 0.0, "", 1.05, "at most"),
@@ -147,12 +147,12 @@ def _options(bench: Bench, row: str, title: str, options: Sequence[str], *, with
     size = source.stat().st_size
     jobs, check = shares(size, 1), checked(source)
     named = " ".join(options)
-    subjects = {"raw": bench.raw(KEY, size)} if with_raw else {}
+    subjects = {"raw": bench.raw(KEY, size, bench.link)} if with_raw else {}
     subjects["default"] = bench.cold("default", bench.modelfs("big"), jobs, check=check)
     subjects[named] = bench.cold(named, bench.modelfs("big", *options), jobs, check=check)
     rounds = bench.take_turns(subjects)
     findings = [Finding("speed to the default's", rate_ratio(rounds, named, "default"), "x", 0.8)]
-    return Measured(row, f"one reader, cold, loopback, {title}", rounds, findings)
+    return Measured(row, f"one reader, cold, {bench.link_name}, {title}", rounds, findings)
 
 
 def _marked(bench: Bench, prefix: str, size: int) -> Path:

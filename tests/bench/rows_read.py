@@ -53,19 +53,21 @@ def _sequential(bench: Bench, row: str, title: str, *, readers: int, link: Link,
         for name in bench.peers
         if name in rounds
     ]
-    bench.store.shape(LOOPBACK)
+    bench.store.shape(bench.link)
     return Measured(row, title, rounds, findings)
 
 
 def sequential(bench: Bench) -> Measured:
-    """Cold, loopback, one reader."""
-    return _sequential(bench, "sequential", "one reader, cold, loopback", readers=1, link=LOOPBACK, bar=0.65)
+    """Cold, one reader."""
+    return _sequential(
+        bench, "sequential", f"one reader, cold, {bench.link_name}", readers=1, link=bench.link, bar=0.65
+    )
 
 
 def sequential_4(bench: Bench) -> Measured:
-    """Cold, loopback, four readers, each a quarter of the file."""
-    title = "four readers of a quarter each, cold, loopback"
-    return _sequential(bench, "sequential-4", title, readers=4, link=LOOPBACK, bar=0.65)
+    """Cold, four readers, each a quarter of the file."""
+    title = f"four readers of a quarter each, cold, {bench.link_name}"
+    return _sequential(bench, "sequential-4", title, readers=4, link=bench.link, bar=0.65)
 
 
 def cloud(bench: Bench) -> Measured:
@@ -82,7 +84,7 @@ def shared_4(bench: Bench) -> Measured:
     def jobs(path: Path) -> list[Job]:
         return [*shares(size, 1)(path)] * 4
 
-    subjects = {"raw": bench.raw(KEY, size)}
+    subjects = {"raw": bench.raw(KEY, size, bench.link)}
     for name, mounter in bench.mounters("big").items():
         subjects[name] = bench.cold(name, mounter, jobs, check=checked(source), size=size)
     rounds = bench.take_turns(subjects)
@@ -91,16 +93,23 @@ def shared_4(bench: Bench) -> Measured:
         Finding("modelfs to raw, by bytes of the file", rate_ratio(rounds, "modelfs", "raw"), "x"),
         Finding("modelfs fetched, of each byte of the file", fetched or 0.0, "", 1.05, "at most"),
     ]
-    return Measured("shared-4", "four readers of the same whole file, cold, loopback", rounds, findings)
+    return Measured("shared-4", f"four readers of the same whole file, cold, {bench.link_name}", rounds, findings)
 
 
 def again(bench: Bench) -> Measured:
-    """Read the same file a second time, beside a local file in the page cache."""
+    """Read the same file a second time, beside a local file in the page cache.
+
+    A disk's file system keeps it in large folios. The one in memory (the source itself) has single pages, as FUSE has.
+    """
     source = bench.big_file()
     size = source.stat().st_size
     copy = bench.local_copy(source)
     warm = shares(size, 1)(copy.parent)
-    subjects = {"local file, cached": local("local file, cached", warm, before=lambda: run(*warm))}
+    single = shares(size, 1)(source.parent)
+    subjects = {
+        "local file, cached": local("local file, cached", warm, before=lambda: run(*warm)),
+        "single pages, cached": local("single pages, cached", single, before=lambda: run(*single)),
+    }
     for name, mounter in bench.mounters("big").items():
         subjects[name] = bench.cold(name, mounter, shares(size, 1), check=checked(source), again=True)
     rounds = bench.take_turns(subjects)
@@ -109,6 +118,7 @@ def again(bench: Bench) -> Measured:
         Finding(
             "modelfs again to the local file", rate_ratio(rounds, "modelfs, again", "local file, cached"), "x", 0.85
         ),
+        Finding("modelfs again to single pages", rate_ratio(rounds, "modelfs, again", "single pages, cached"), "x"),
         Finding("modelfs's CPU in it", cost or 0.0, "s", 0.05, "at most"),
     ]
     return Measured("again", "the same file again, one reader", rounds, findings)
@@ -129,7 +139,7 @@ def mapped(bench: Bench) -> Measured:
         Finding(f"mmap by {count} to sequential", rate_ratio(rounds, f"modelfs, mmap by {count}", "modelfs"), "x", 0.9)
         for count in (1, 4, 8)
     ]
-    return Measured("mmap", "mmap in interleaved pieces, cold, loopback", rounds, findings)
+    return Measured("mmap", f"mmap in interleaved pieces, cold, {bench.link_name}", rounds, findings)
 
 
 def _interleaved(size: int, count: int) -> Jobs:
@@ -187,7 +197,8 @@ def loaders(bench: Bench) -> Measured:
         )
         for kind in ("safetensors", "onnx")
     ]
-    return Measured("loaders", "safetensors and onnxruntime with external data, cold, loopback", rounds, findings)
+    title = f"safetensors and onnxruntime with external data, cold, {bench.link_name}"
+    return Measured("loaders", title, rounds, findings)
 
 
 def scattered(bench: Bench) -> Measured:
@@ -208,7 +219,7 @@ def scattered(bench: Bench) -> Measured:
             Finding(f"{name}: bytes fetched for each byte read", fetched or 0.0, "", 32, "at most"),
             Finding(f"{name}: median time of a read to a raw GET", ratios, "x", 1.3, "at most"),
         ]
-    bench.store.shape(LOOPBACK)
+    bench.store.shape(bench.link)
     return Measured("random", "4 KiB by pread with FADV_RANDOM, cold, one at a time", all_rounds, findings)
 
 

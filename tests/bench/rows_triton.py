@@ -4,6 +4,7 @@ Law: Triton starts anew for every figure, and everybody's page cache is empty: m
 pages are dropped. What is compared is the repository that each shows, byte for byte.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from bench.bench import MIB, Bench
 from bench.children import Job, MeasureError, drop_cached, run
 from bench.mounts import Mounted
 from bench.rows_disk import cache_folder, fill, kept_in
-from bench.store import LOOPBACK, Link, clean_environment
+from bench.store import Link, clean_environment
 from bench.table import Finding, Measured, Sample, time_ratio
 
 NEAR = Link(latency_s=0.020)
@@ -85,6 +86,7 @@ class _Repository:
         server = _Native.on(self._home(), self.bench.store.modelfs_url(self.name), log=self.bench.disk / "triton.log")
         self.bench.store.reset()
         took_s = self.ready(server)
+        os.sync()  # what it has downloaded to a disk must not be written during the next one's turn
         return {"triton, native S3": Sample(took_s, self.size, fetched_bytes=self.bench.store.sent().bytes)}
 
     def mounted(self, name: str, mounter: Callable[[], AbstractContextManager[Mounted]]) -> dict[str, Sample]:
@@ -127,7 +129,7 @@ def large(bench: Bench) -> Measured:
     if "triton, native S3" in rounds:
         ratio = time_ratio(rounds, "modelfs", "triton, native S3")
         findings.append(Finding("READY to native S3", ratio, "x", 0.5, "at most"))
-    title = f"READY of four models of {bench.scale.model_bytes / MIB:g} MiB, cold, loopback"
+    title = f"READY of four models of {bench.scale.model_bytes / MIB:g} MiB, cold, {bench.link_name}"
     return Measured("ready-large", title, rounds, findings)
 
 
@@ -157,7 +159,7 @@ def small(bench: Bench) -> Measured:
     repository = _served(bench, "examples", folder)
     bench.store.shape(NEAR)
     rounds = bench.take_turns(_measure(bench, repository))
-    bench.store.shape(LOOPBACK)
+    bench.store.shape(bench.link)
     findings = [Finding("READY to local disk", time_ratio(rounds, "modelfs", "local disk"), "x", 1.1, "at most")]
     return Measured("ready-examples", "READY of the eight example models, cold, 20 ms", rounds, findings)
 

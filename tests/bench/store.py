@@ -31,6 +31,9 @@ class Link:
 LOOPBACK = Link()
 CLOUD = Link(0.030, 90e6, 600e6)
 """What real stores are like: 30 ms to the first byte, 90 MB/s a connection; 600 MB/s is what two cores can judge."""
+TEN_GIGABIT = Link(0.001, 0.0, 1.25e9)
+"""A store of one's own in the same rack."""
+LINKS = {"loopback": LOOPBACK, "10g": TEN_GIGABIT, "cloud": CLOUD}
 
 
 class Sent(NamedTuple):
