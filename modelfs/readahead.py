@@ -48,12 +48,13 @@ class Advice:
 
     ``unit`` is how many blocks the fetch that answers it should hold (at least 1), ``ahead_unit`` each of those behind;
     ``ahead`` is the half-open range of blocks that should be on their way once the read itself is served, and lies
-    wholly behind the read.
+    wholly behind the read. ``is_stray``: less than a block was read in sequence here: nothing speaks for what is near.
     """
 
     unit: int
     ahead: range
     ahead_unit: int
+    is_stray: bool = False
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class ReadAhead:
         may look ahead.
 
         >>> ReadAhead(10**9).on_read(500_000_000, 4096, window_bytes=2**25)
-        Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1)
+        Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1, is_stray=True)
         """
         self._reads += 1
         stop = min(offset + length, self._size)
@@ -112,7 +113,7 @@ class ReadAhead:
             last -= (
                 last % ahead_unit
             )  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
-        return Advice(unit, range(first, max(first, last)), ahead_unit)
+        return Advice(unit, range(first, max(first, last)), ahead_unit, stream.run_bytes < BLOCK_BYTES)
 
     def _sharers(self, stream: _Stream) -> int:
         """Return how many streams are being read now, ``stream`` among them."""

@@ -11,6 +11,10 @@ it is on its way, and a push waits for that lock.
 A reader holds nothing in the cache while it waits: what it has so far it has copied. So any number of readers get
 on with the smallest budget, one extent at a time.
 
+A stray read, a small one out of nowhere, pushes nothing: of its block the kernel has what it asked for, and the rest
+stays with us as what goes first. A push of 128 KiB for each 4 KiB filled the page cache with what nobody had asked for,
+and had reads that came to lie behind it by chance taken for those of a reader that had come through it.
+
 What the page cache has been given, by a push or as an answer, is not fetched early again. The kernel may have dropped
 it since: a READ of it tells, and then what lies ahead of that is no longer counted as given.
 """
@@ -24,7 +28,7 @@ from modelfs import pushing
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count, span
 from modelfs.cache import BlockCache
 from modelfs.errors import ModelfsError
-from modelfs.extents import Extent
+from modelfs.extents import Extent, Landed
 from modelfs.given import Given
 from modelfs.push import Pusher
 from modelfs.readahead import UNIT_BYTES_MAX, Advice, ReadAhead, near_bytes
@@ -108,10 +112,11 @@ class Streamer:
     async def _read(self, offset: int, stop: int) -> memoryview | bytes:
         began_s = trio.current_time()  # what is asked for below is of this read: who failed it is not asked twice
         advice = self._advise(offset, stop)
-        self._ask_early(offset, stop, advice)
-        view, base = await self._cache.read(
-            self.info, offset // BLOCK_BYTES, advice.unit, self._landed, since_s=began_s
-        )
+        landed = None if advice.is_stray else self._landed
+        self._ask_early(offset, stop, advice, landed)
+        view, base = await self._cache.read(self.info, offset // BLOCK_BYTES, advice.unit, landed, since_s=began_s)
+        if advice.is_stray and len(view) <= BLOCK_BYTES:
+            self._cache.read_to_end(self.info, offset // BLOCK_BYTES)
         if stop <= base + len(view):
             return self._take(view, base, offset, stop)
         copied = bytearray(stop - offset)
@@ -123,7 +128,7 @@ class Streamer:
             if position == stop:
                 return memoryview(copied)
             view, base = await self._cache.read(
-                self.info, position // BLOCK_BYTES, advice.unit, self._landed, since_s=began_s
+                self.info, position // BLOCK_BYTES, advice.unit, landed, since_s=began_s
             )
 
     async def check_readable(self) -> None:
@@ -179,16 +184,16 @@ class Streamer:
         if self._losses == _LOSSES_MOST:
             self._pusher = None  # what is pushed does not stay
 
-    def _ask_early(self, offset: int, stop: int, advice: Advice) -> None:
+    def _ask_early(self, offset: int, stop: int, advice: Advice, landed: Landed | None) -> None:
         """Start, in parallel, what this read needs behind its first extent, and what the policy looks ahead to."""
         needed = span(offset, stop - offset, size=self.info.size, block_bytes=BLOCK_BYTES)
-        self._cache.start(self.info, needed.start, advice.unit, self._landed)
-        self._cache.prefetch(self.info, range(needed.start + 1, needed.stop), advice.unit, self._landed)
+        self._cache.start(self.info, needed.start, advice.unit, landed)
+        self._cache.prefetch(self.info, range(needed.start + 1, needed.stop), advice.unit, landed)
         index = advice.ahead.start
         while (index := self._given.find(index, advice.ahead.stop, given=False)) >= 0:
             given = self._given.find(index, advice.ahead.stop, given=True)
             until = advice.ahead.stop if given < 0 else given
-            if not self._cache.prefetch(self.info, range(index, until), advice.ahead_unit, self._landed):
+            if not self._cache.prefetch(self.info, range(index, until), advice.ahead_unit, landed):
                 return
             index = until
 

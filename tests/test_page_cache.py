@@ -144,6 +144,20 @@ def test_random_small_reads_fetch_a_block_or_two_each() -> None:
     assert run(body, size=size).source.fetched <= 2 * 400 * 128 * KIB
 
 
+def test_small_reads_out_of_nowhere_push_nothing_and_leave_what_is_pushed_to_streams() -> None:
+    size = 150 * MIB
+
+    async def body(machine: Machine) -> None:
+        for place in range(MIB, size, 3 * MIB):
+            await machine.pages.read(Reader(expects_page=1 << 40), place, 4 * KIB)
+        assert machine.pusher.statistics().pushed_bytes == 0
+        await go_through(machine, 10 * MIB, size, MIB)
+
+    machine = run(body, size=size)
+    assert machine.pages.pushed > 30 * MIB
+    assert machine.source.fetched <= 1.05 * size
+
+
 def test_what_the_kernel_has_dropped_is_fetched_again_and_no_more_than_that() -> None:
     size = 60 * MIB
 

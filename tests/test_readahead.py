@@ -49,7 +49,9 @@ def test_reads_far_from_each_other_cost_their_own_blocks_and_nothing_ahead(place
 
 
 def test_a_cold_small_read_costs_one_block() -> None:
-    assert ReadAhead(GIB).on_read(500 * MIB, 4 * KIB, window_bytes=WINDOW_BYTES) == Advice(1, range(4001, 4001), 1)
+    assert ReadAhead(GIB).on_read(500 * MIB, 4 * KIB, window_bytes=WINDOW_BYTES) == Advice(
+        1, range(4001, 4001), 1, is_stray=True
+    )
 
 
 def test_random_small_reads_of_a_file_of_any_size_earn_next_to_nothing() -> None:
@@ -136,7 +138,7 @@ def test_what_may_have_been_read_unseen_makes_no_stream_of_a_read_out_of_nowhere
     policy = ReadAhead(GIB)
     advices(policy, [(offset, MIB) for offset in range(0, 8 * MIB, MIB)])
     advice = policy.on_read(500 * MIB, 4 * KIB, window_bytes=WINDOW_BYTES, unseen_bytes=400 * MIB)
-    assert advice == Advice(1, range(4001, 4001), 1)
+    assert advice == Advice(1, range(4001, 4001), 1, is_stray=True)
 
 
 def test_a_backward_reader_is_given_nothing_ahead() -> None:

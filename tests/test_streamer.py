@@ -173,6 +173,21 @@ def test_what_is_still_to_be_read_of_an_extent_stays_for_its_reader(come: list[t
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_blocks_of_small_reads_out_of_nowhere_give_way_to_the_look_ahead_of_a_reader() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as loads:
+            cache = BlockCache(
+                budget_bytes=24 * B, fetch=Source().fetch, connections=Connections(most=1000), nursery=loads
+            )
+            streamer = Streamer(file(512 * B), cache, window_bytes=64 * B)
+            for block in range(5, 505, 20):
+                await streamer.read(block * B, PAGE_BYTES)
+            assert cache.statistics().used_bytes > 20 * B, "there was room, and so nothing was at stake"
+            assert cache.prefetch(file(64 * B), range(16), 16)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 def test_a_read_at_or_behind_the_end_is_empty_and_costs_nothing() -> None:
     async def body(streamer: Streamer, source: Source) -> None:
         for offset in (10, 11, 10**15):
