@@ -9,12 +9,15 @@ costs megabytes, doubling with what was read in sequence up to ``UNIT_BYTES_MAX`
 neither does a read that leads a stream no further: small random reads within 2 MiB of each other once earned 5 MiB for
 each 4 KiB in a file of 20 MiB (simulated; 1 to 2 blocks now).
 
+A reader that goes back is read ahead of likewise: see ``backward``.
+
 A large read of a file's beginning is presumed to want all of it: it earns WHOLE_BYTES at once, and the window with
 the second. A small one (a header, the signature of a type) earns a megabyte.
 """
 
 from dataclasses import dataclass
 
+from modelfs.backward import Backward
 from modelfs.blocks import BLOCK_BYTES, block_count
 
 UNIT_BYTES_MAX = 8 * 1024 * 1024
@@ -48,13 +51,15 @@ class Advice:
 
     ``unit`` is how many blocks the fetch that answers it should hold (at least 1), ``ahead_unit`` each of those behind;
     ``ahead`` is the half-open range of blocks that should be on their way once the read itself is served, and lies
-    wholly behind the read. ``is_stray``: less than a block was read in sequence here: nothing speaks for what is near.
+    wholly behind the read; or wholly before it if ``goes_back``, when the last of them are wanted first. ``is_stray``:
+    less than a block was read in sequence here: nothing speaks for what is near.
     """
 
     unit: int
     ahead: range
     ahead_unit: int
     is_stray: bool = False
+    goes_back: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class ReadAhead:
     def __init__(self, size: int) -> None:
         self._size = size
         self._streams: list[_Stream] = []
+        self._backward = Backward()
         self._reads = 0
 
     def on_read(
@@ -82,13 +88,15 @@ class ReadAhead:
         unit_bytes: int = UNIT_BYTES_MAX,
         passed_bytes: int = 0,
         unseen_bytes: int = 0,
+        unseen_behind_bytes: int = 0,
         shared_bytes: int | None = None,
     ) -> Advice:
         """Take note of a READ of ``[offset, offset + length)``, inside the file, and return the advice for it.
 
         ``window_bytes`` bounds how far ahead it may look, and ``unit_bytes`` a fetch. ``passed_bytes`` before the read
         were read as well, in sequence, from the page cache and so unseen; ``unseen_bytes`` may have been, but for what
-        is ``near_bytes`` before it, by a stream that had come to them. ``shared_bytes`` is what all streams together
+        is ``near_bytes`` before it, by a stream that had come to them; and ``unseen_behind_bytes`` right behind it, by
+        one that goes back. ``shared_bytes`` is what all streams together
         may look ahead.
 
         >>> ReadAhead(10**9).on_read(500_000_000, 4096, window_bytes=2**25)
@@ -96,6 +104,14 @@ class ReadAhead:
         """
         self._reads += 1
         stop = min(offset + length, self._size)
+        if not self._leads_on(stop) and (
+            run_bytes := self._backward.on_read(
+                offset, stop, near_bytes=near_bytes(length), unseen_bytes=unseen_behind_bytes
+            )
+        ):
+            if shared_bytes is not None:
+                window_bytes = min(window_bytes, max(LEAST_SHARE_BYTES, shared_bytes // self._sharers(None)))
+            return self._advise_back(offset, stop, run_bytes, window_bytes, unit_bytes)
         stream, goes_on = self._follow(offset, stop, passed_bytes, max(passed_bytes, unseen_bytes))
         stream.used = self._reads
         unit = self._unit(stream.run_bytes, window_bytes, unit_bytes)
@@ -115,8 +131,22 @@ class ReadAhead:
             )  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
         return Advice(unit, range(first, max(first, last)), ahead_unit, stream.run_bytes < BLOCK_BYTES)
 
-    def _sharers(self, stream: _Stream) -> int:
-        """Return how many streams are being read now, ``stream`` among them."""
+    def _leads_on(self, stop: int) -> bool:
+        """Tell whether a read that ends at ``stop`` leads a stream a little further, as most reads do."""
+        return any(0 < stop - stream.head <= SLACK_BYTES for stream in self._streams)
+
+    def _advise_back(self, offset: int, stop: int, run_bytes: int, window_bytes: int, unit_bytes: int) -> Advice:
+        """Return the advice for a read of a reader that goes back, which has read ``run_bytes`` in sequence."""
+        ahead_unit = self._unit(run_bytes, window_bytes, unit_bytes)
+        last = offset // BLOCK_BYTES
+        first = block_count(max(0, offset - min(4 * run_bytes, window_bytes)), block_bytes=BLOCK_BYTES)
+        first += -first % ahead_unit  # whole units only
+        own = min(block_count(stop, block_bytes=BLOCK_BYTES) - last, UNIT_BYTES_MAX // BLOCK_BYTES)
+        own = max(1, min(own, window_bytes // BLOCK_BYTES))
+        return Advice(own, range(min(first, last), last), ahead_unit, run_bytes < BLOCK_BYTES, goes_back=True)
+
+    def _sharers(self, stream: _Stream | None) -> int:
+        """Return how many streams are being read now, ``stream`` (None for one that goes back) among them."""
         return 1 + sum(
             each is not stream and each.run_bytes >= SHARER_BYTES and self._reads - each.used < SHARER_READS
             for each in self._streams

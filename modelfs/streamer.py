@@ -164,10 +164,17 @@ class Streamer:
             passed_bytes=self._step_bytes if tripped and index - 1 in self._given else 0,
             unseen_bytes=offset
             - self._given.run_before(index, gap=near_bytes(stop - offset) // BLOCK_BYTES) * BLOCK_BYTES,
+            unseen_behind_bytes=self._given_behind(stop),
         )
         # what the page cache has behind it, as of a tripwire's neighbours, need not come again
         given = self._given.find(index + 1, index + advice.unit, given=True)
         return advice if given < 0 else replace(advice, unit=given - index)
+
+    def _given_behind(self, stop: int) -> int:
+        """Return how many bytes the page cache was given without a gap from ``stop`` on."""
+        blocks = block_count(self.info.size, block_bytes=BLOCK_BYTES)
+        missing = self._given.find(stop // BLOCK_BYTES, blocks, given=False)
+        return max(0, (self.info.size if missing < 0 else missing * BLOCK_BYTES) - stop)
 
     def _window(self) -> int:
         """Return how far to look ahead: what can be on its way at once, and what is read before we hear of it."""
@@ -189,19 +196,34 @@ class Streamer:
         needed = span(offset, stop - offset, size=self.info.size, block_bytes=BLOCK_BYTES)
         self._cache.start(self.info, needed.start, advice.unit, landed)
         self._cache.prefetch(self.info, range(needed.start + 1, needed.stop), advice.unit, landed)
-        index = advice.ahead.start
-        while (index := self._given.find(index, advice.ahead.stop, given=False)) >= 0:
-            given = self._given.find(index, advice.ahead.stop, given=True)
-            until = advice.ahead.stop if given < 0 else given
-            if not self._cache.prefetch(self.info, range(index, until), advice.ahead_unit, landed):
+        if not advice.goes_back:
+            self._prefetch_missing(advice.ahead, advice.ahead_unit, landed)
+            return
+        until = advice.ahead.stop
+        while until > advice.ahead.start:
+            begin = max(advice.ahead.start, (until - 1) // advice.ahead_unit * advice.ahead_unit)
+            if not self._prefetch_missing(range(begin, until), advice.ahead_unit, landed):
                 return
+            until = begin
+
+    def _prefetch_missing(self, blocks: range, unit: int, landed: Landed | None) -> bool:
+        """Begin to fetch what of ``blocks`` the page cache was not given, in order; False when the room has run out."""
+        index = blocks.start
+        while (index := self._given.find(index, blocks.stop, given=False)) >= 0:
+            given = self._given.find(index, blocks.stop, given=True)
+            until = blocks.stop if given < 0 else given
+            if not self._cache.prefetch(self.info, range(index, until), unit, landed):
+                return False
             index = until
+        return True
 
     def _take(self, view: memoryview, base: int, offset: int, stop: int) -> memoryview:
         self._give(offset, stop)
         end = base + len(view)
         index = offset // BLOCK_BYTES
-        if stop == end or self._is_tripwire(offset):
+        if offset == base and self._was_given(base // BLOCK_BYTES, end):
+            self._cache.read_to_end(self.info, index)  # by a reader that goes back
+        elif stop == end or self._is_tripwire(offset):
             begun = self._given.find(base // BLOCK_BYTES, index, given=True)
             if self._was_given(index if begun < 0 else begun, end):  # else READs of a part are still to come
                 self._cache.read_to_end(self.info, index)

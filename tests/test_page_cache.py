@@ -134,6 +134,21 @@ def test_a_backward_pass_is_exact_and_fetches_little_more_than_it_reads(length: 
     assert run(body, size=size).source.fetched <= 1.3 * size
 
 
+def test_a_backward_pass_waits_for_a_round_trip_only_until_it_is_seen_to_go_back() -> None:
+    size, piece, took_s = 120 * MIB, 512 * KIB, []
+
+    async def body(machine: Machine) -> None:
+        began_s = trio.current_time()
+        for offset in range(size - piece, -1, -piece):
+            await machine.pages.read(Reader(expects_page=1 << 40), offset, piece)
+        took_s.append(trio.current_time() - began_s)
+
+    machine = run(body, size=size)
+    assert machine.source.fetched <= 1.01 * size
+    assert took_s[0] < 240 * 0.030 / 4, "in virtual time; each of 240 reads would else take 30 ms and more"
+    assert machine.pages.pushed > size // 2
+
+
 def test_random_small_reads_fetch_a_block_or_two_each() -> None:
     size, chance = 150 * MIB, random.Random(5)
 

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,8 +35,11 @@ def test_advice_stays_inside_the_file_and_inside_the_window(
         unit, ahead = advice.unit, advice.ahead
         stop = min(offset + length, size)
         assert 1 <= unit <= max(1, min(window_bytes, UNIT_BYTES_MAX) // BLOCK_BYTES)
-        assert ahead.start == block_count(stop, block_bytes=BLOCK_BYTES)  # wholly behind the read
-        assert ahead.start <= ahead.stop <= block_count(size, block_bytes=BLOCK_BYTES)
+        if advice.goes_back:
+            assert ahead.stop == offset // BLOCK_BYTES  # wholly before the read
+        else:
+            assert ahead.start == block_count(stop, block_bytes=BLOCK_BYTES)  # wholly behind it
+        assert 0 <= ahead.start <= ahead.stop <= block_count(size, block_bytes=BLOCK_BYTES)
         assert len(ahead) * BLOCK_BYTES <= window_bytes + BLOCK_BYTES  # rounded up to whole blocks
 
 
@@ -141,12 +145,40 @@ def test_what_may_have_been_read_unseen_makes_no_stream_of_a_read_out_of_nowhere
     assert advice == Advice(1, range(4001, 4001), 1, is_stray=True)
 
 
-def test_a_backward_reader_is_given_nothing_ahead() -> None:
-    for length in (4 * KIB, 128 * KIB, MIB):
-        policy = ReadAhead(GIB)
-        taken = advices(policy, [(offset, length) for offset in range(500 * MIB, 480 * MIB, -length)])
-        assert not any(advice.ahead for advice in taken)
-        assert all(advice.unit * BLOCK_BYTES <= max(length, BLOCK_BYTES) for advice in taken)
+@pytest.mark.parametrize("length", [4 * KIB, 128 * KIB, 516 * KIB, MIB])
+def test_a_backward_reader_is_read_ahead_of_from_its_fourth_read_on(length: int) -> None:
+    policy = ReadAhead(GIB)
+    taken = advices(policy, [(offset, length) for offset in range(500 * MIB, 480 * MIB, -length)])
+    assert [advice.goes_back for advice in taken[:4]] == [False, False, False, True]
+    assert all(advice.goes_back for advice in taken[4:])
+    assert not any(advice.ahead for advice in taken[:3])
+    assert all(len(advice.ahead) * BLOCK_BYTES <= 4 * 20 * MIB for advice in taken)
+    assert len(taken[-1].ahead) * BLOCK_BYTES > 48 * MIB
+    assert all(advice.unit * BLOCK_BYTES <= length + BLOCK_BYTES for advice in taken)
+
+
+def test_a_backward_reader_that_was_unseen_for_a_while_is_still_the_same() -> None:
+    policy = ReadAhead(GIB)
+    advices(policy, [(offset, MIB) for offset in range(500 * MIB, 490 * MIB, -MIB)])
+    step = {"window_bytes": WINDOW_BYTES, "unseen_behind_bytes": 16 * MIB}
+    assert policy.on_read(480 * MIB, 4 * KIB, **step).goes_back
+    assert not policy.on_read(440 * MIB, 4 * KIB, **step).goes_back
+
+
+def test_requests_of_a_forward_reader_that_are_swapped_or_shuffled_go_nowhere_back() -> None:
+    chance = random.Random(1)
+    policy = ReadAhead(GIB)
+    for group in range(0, 256, 3):  # no more are on their way
+        places = [group, group + 1, group + 2]
+        chance.shuffle(places)
+        assert not any(advice.goes_back for advice in advices(policy, [(place * MIB, MIB) for place in places]))
+
+
+def test_eight_backward_readers_are_each_read_ahead_of() -> None:
+    policy = ReadAhead(8 * GIB)
+    for step in range(20):
+        taken = advices(policy, [(GIB * (rank + 1) - (step + 1) * MIB, MIB) for rank in range(8)])
+    assert all(advice.goes_back and advice.ahead for advice in taken)
 
 
 def test_wide_strides_earn_nothing() -> None:
