@@ -152,6 +152,11 @@ class ReadAhead:
             for each in self._streams
         )
 
+    @property
+    def longest_bytes(self) -> int:
+        """How much was read in sequence by the stream that has read most."""
+        return max((stream.run_bytes for stream in self._streams), default=0)
+
     def head_in(self, start: int, stop: int) -> int:
         """Return how far ``[start, stop)`` has been read by the streams that have come to it; ``start`` by none."""
         return max((stream.head for stream in self._streams if start < stream.head <= stop), default=start)
@@ -174,14 +179,26 @@ class ReadAhead:
         return max(1, _power_of_two_below(most // BLOCK_BYTES))
 
     def _nearest(self, offset: int, length: int, unseen_bytes: int) -> _Stream | None:
-        """Return the stream that a read goes on with; how far off it may be grows with it and with the stream."""
+        """Return the stream that a read goes on with; how far off it may be grows with it and with the stream.
+
+        Those that have come to the same place are one from then on, with all that the longest of them has earned: one
+        of 8 GiB that comes to a place where somebody had a look before would else begin again with a megabyte. Whoever
+        copies a tensor out of a mapping looks at its end first.
+        """
         near = [
             stream
             for stream in self._streams
             if abs(offset - stream.head) <= max(near_bytes(length), min(SLACK_BYTES, stream.run_bytes))
             or 0 <= offset - stream.head <= unseen_bytes
         ]
-        return min(near, key=lambda stream: abs(offset - stream.head), default=None)
+        passed = [stream for stream in near if stream.head <= offset]
+        if not passed:
+            return min(near, key=lambda stream: stream.head - offset, default=None)
+        longest = max(passed, key=lambda stream: stream.run_bytes)
+        longest.wants_all = any(stream.wants_all for stream in passed)
+        longest.head = max(stream.head for stream in passed)
+        self._streams = [stream for stream in self._streams if stream is longest or stream not in passed]
+        return longest
 
     def _begin(self, head: int, run_bytes: int) -> _Stream:
         if len(self._streams) == STREAMS_MAX:

@@ -177,9 +177,14 @@ class Streamer:
         return max(0, (self.info.size if missing < 0 else missing * BLOCK_BYTES) - stop)
 
     def _window(self) -> int:
-        """Return how far to look ahead: what can be on its way at once, and what is read before we hear of it."""
+        """Return how far to look ahead: what can be on its way at once, and what is read before we hear of it.
+
+        That is two steps, and more for who has read much: one that waits for a page elsewhere, as a loader does at
+        each tensor, is heard of no more until it has that, and what is on its way should not run dry meanwhile.
+        """
         on_its_way = self._cache.fetches_at_once * min(UNIT_BYTES_MAX, self._cache.unit_bytes_max)
-        return min(self._window_bytes, on_its_way + 2 * self._step_bytes)
+        unheard = max(2 * self._step_bytes, self._policy.longest_bytes // 2)
+        return min(self._window_bytes, on_its_way + unheard)
 
     def _is_tripwire(self, offset: int) -> bool:
         return self._pusher is not None and offset > 0 and offset % self._step_bytes == 0
@@ -264,6 +269,8 @@ class Streamer:
         start = self._policy.head_in(extent.offset, stop)
         if start > extent.offset and self._last_read_bytes >= _STREAMED_READ_BYTES:
             start += CAUGHT_UP_BYTES
+        if start > extent.offset:
+            start = -(-start // BLOCK_BYTES) * BLOCK_BYTES  # a block is given as a whole, or is left as a whole
         parts = pushing.segments(start, stop, size=self.info.size, step_bytes=self._step_bytes)
         if parts and self._pusher.has_room(extent.length) and self._cache.hold(extent):
             self._pusher.push(self._inode, extent, parts, self._pushed)

@@ -149,6 +149,23 @@ def test_a_backward_pass_waits_for_a_round_trip_only_until_it_is_seen_to_go_back
     assert machine.pages.pushed > size // 2
 
 
+@pytest.mark.parametrize("piece", [16 * MIB, 24 * MIB + 4 * KIB])
+def test_a_loader_that_looks_at_the_end_of_each_tensor_first_fetches_each_byte_once(piece: int) -> None:
+    """As memcpy does out of a mapping, with the kernel's megabyte around the page."""
+    size = 150 * MIB
+
+    async def body(machine: Machine) -> None:
+        for start in range(5000, size, piece):
+            stop = min(start + piece, size)
+            around = max(0, stop - 512 * KIB) // P * P
+            await machine.pages.read(Reader(expects_page=1 << 40), around, MIB)
+            await go_through(machine, start, stop, MIB, bytes_per_s=2e9)
+
+    machine = run(body, size=size)
+    assert machine.source.fetched == size
+    assert machine.pages.reads < 150
+
+
 def test_random_small_reads_fetch_a_block_or_two_each() -> None:
     size, chance = 150 * MIB, random.Random(5)
 

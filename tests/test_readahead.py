@@ -138,6 +138,16 @@ def test_a_reader_that_was_unseen_for_a_while_is_still_the_same_stream() -> None
     assert reach(advice) > WINDOW_BYTES // 2
 
 
+def test_a_stream_that_comes_to_where_another_had_a_look_keeps_what_it_has_earned() -> None:
+    policy = ReadAhead(GIB)
+    advices(policy, [(offset, MIB) for offset in range(0, 63 * MIB, MIB)])
+    policy.on_read(63 * MIB + 512 * KIB, MIB, window_bytes=WINDOW_BYTES)  # the end of a tensor, before its beginning
+    advice = policy.on_read(64 * MIB + 512 * KIB, MIB, window_bytes=WINDOW_BYTES, unseen_bytes=64 * MIB)
+    assert advice.unit * BLOCK_BYTES == UNIT_BYTES_MAX
+    assert len(advice.ahead) * BLOCK_BYTES > WINDOW_BYTES - UNIT_BYTES_MAX
+    assert policy.longest_bytes >= 63 * MIB
+
+
 def test_what_may_have_been_read_unseen_makes_no_stream_of_a_read_out_of_nowhere() -> None:
     policy = ReadAhead(GIB)
     advices(policy, [(offset, MIB) for offset in range(0, 8 * MIB, MIB)])
