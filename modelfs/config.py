@@ -103,6 +103,17 @@ class Config(BaseModel):
             " the most, since the page cache and the interpreter count there too.",
         ),
     ] = 256 * MIB
+    load_ahead_bytes: Annotated[
+        int,
+        Option("load_ahead", "BYTES", "a size such as 512M or 8G, or 0", "2G", parse_bytes),
+        Field(
+            ge=0,
+            le=2**50,
+            description="The most of models that are about to load that is brought into the page cache before their"
+            " files are opened: of those whose files somebody has looked at, and then opened the config, as Triton"
+            " does. At most a quarter of the memory that is available. 0 brings nothing.",
+        ),
+    ] = 2 * 1024 * MIB
     read_ahead_kib: Annotated[
         int,
         Option("read_ahead", "KIB", "a number of KiB from 0 to 1048576", "1024"),

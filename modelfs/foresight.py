@@ -5,11 +5,13 @@ bounded, so that a reader of one small file cannot start the download of a repos
 
 Two habits are known. Who reads one small file of a folder reads the others: they come together, since one after the
 other each would cost a round trip. And Triton opens the config of each model that it is about to load, and then loads
-under one lock, one model after the other: so the files of the versions that the config selects are begun at once.
+under one lock, one model after the other: so the files of the versions that the config selects are begun at once, and
+the large ones are announced, to be brought into the page cache (``announced``).
 """
 
 import logging
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import chain, islice
 
 import trio
@@ -50,6 +52,7 @@ class Foresight:
         self._cache = cache
         self._nursery = nursery
         self._budget_bytes = budget_bytes
+        self.announce: Callable[[str, File], None] = lambda _path, _file: None
         self._folders: LRUCache[Directory, tuple[list[str], list[ObjectInfo]]] = LRUCache(_FOLDERS_MOST)
 
     def on_missed(self, path: str, info: ObjectInfo) -> None:
@@ -106,15 +109,24 @@ class Foresight:
         folder = self._view.tree.find(model)
         if not isinstance(folder, Directory):
             return
-        left_bytes = self._budget_bytes
+        files: list[tuple[str, File]] = []
         for version in selected(text, folder.children):
             node = folder.children[version]
-            for info in _files(node, _LEVELS_MOST) if isinstance(node, Directory) else []:
-                head_bytes = min(info.size, HEAD_BYTES)
-                left_bytes -= head_bytes
-                used_bytes = self._cache.statistics().used_bytes + head_bytes
-                if left_bytes < 0 or used_bytes > 2 * self._budget_bytes or not self._prefetch(info, HEAD_BYTES):
-                    return
+            if isinstance(node, Directory):
+                files += _files(node, f"{model}/{version}", _LEVELS_MOST)
+        for path, file in files:
+            if file.info.size > SMALL_BYTES:
+                self.announce(path, file)
+        self._begin_heads([file.info for _, file in files])
+
+    def _begin_heads(self, infos: list[ObjectInfo]) -> None:
+        left_bytes = self._budget_bytes
+        for info in infos:
+            head_bytes = min(info.size, HEAD_BYTES)
+            left_bytes -= head_bytes
+            used_bytes = self._cache.statistics().used_bytes + head_bytes
+            if left_bytes < 0 or used_bytes > 2 * self._budget_bytes or not self._prefetch(info, HEAD_BYTES):
+                return
 
     async def _text(self, config: ObjectInfo) -> str:
         if not config.size:
@@ -132,12 +144,12 @@ class Foresight:
         return self._cache.prefetch(info, blocks, max(1, unit_bytes // BLOCK_BYTES))
 
 
-def _files(folder: Directory, levels: int) -> list[ObjectInfo]:
-    """Return what lies in ``folder`` and below, the greatest first: they take longest."""
-    found: list[ObjectInfo] = []
-    for node in folder.children.values():
+def _files(folder: Directory, path: str, levels: int) -> list[tuple[str, File]]:
+    """Return what lies in ``folder`` and below, with its path, the greatest first: they take longest."""
+    found: list[tuple[str, File]] = []
+    for name, node in folder.children.items():
         if isinstance(node, File):
-            found.append(node.info)
+            found.append((f"{path}/{name}", node))
         elif levels:
-            found += _files(node, levels - 1)
-    return sorted(found, key=lambda info: -info.size)
+            found += _files(node, f"{path}/{name}", levels - 1)
+    return sorted(found, key=lambda each: -each[1].info.size)

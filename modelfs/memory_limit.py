@@ -8,6 +8,7 @@ from pathlib import Path
 
 _PROC = Path("/proc/self/cgroup")
 _ROOT = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 _UNLIMITED_BYTES = 1 << 60  # version 1 says "none" with some page count below 2**63
 
 
@@ -27,6 +28,22 @@ def memory_limit_bytes(*, groups: Path = _PROC, root: Path = _ROOT) -> int | Non
         elif "memory" in controllers.split(","):
             found += _limits(root / "memory", path, ("memory.limit_in_bytes", "memory.soft_limit_in_bytes"))
     return min((limit for limit in found if limit < _UNLIMITED_BYTES), default=None)
+
+
+def available_bytes(*, told: Path = _MEMINFO) -> int | None:
+    """Return how much of the machine's memory could be used without swapping; None where the kernel does not tell."""
+    try:
+        lines = told.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found and len(found[0]) == 3 and found[0][1].isdecimal() else None  # noqa: PLR2004  name, number, kB
+
+
+def part_of_memory(most_bytes: int) -> int:
+    """Return ``most_bytes``, or a quarter of what the machine and the control group have, if that is less."""
+    known = (available_bytes(), memory_limit_bytes())
+    return min([most_bytes, *(each // 4 for each in known if each is not None)])
 
 
 def _limits(root: Path, path: str, names: tuple[str, ...]) -> list[int]:

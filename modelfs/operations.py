@@ -24,6 +24,7 @@ import pyfuse3
 import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
+from modelfs.announced import Announced
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.errors import ModelfsError, ObjectNotFoundError, VersionGoneError
 from modelfs.foresight import Foresight
@@ -32,6 +33,7 @@ from modelfs.inodes import ROOT_INODE, Inode, Inodes
 from modelfs.invalidations import Invalidations
 from modelfs.journal import Journal
 from modelfs.looks import Looks
+from modelfs.open_files import OpenFiles
 from modelfs.streamer import Streamer
 from modelfs.tree import Difference, Directory, File, Node
 from modelfs.view import View
@@ -124,16 +126,15 @@ class Operations(pyfuse3.Operations):
         self.inodes = Inodes()
         self.inherited = Inherited(view, self.inodes, takes_over) if takes_over is not None else None
         self._ownership = ownership
-        self._open_streamer = open_streamer
-        self._streamers: dict[int, Streamer] = {}
-        self._opens: dict[int, int] = {}
+        self.files = OpenFiles(open_streamer)
+        self.announced: Announced | None = None
         self._gone: set[int] = set()  # inodes of which a read has found the version gone
         self.reads = self.read_bytes = 0
 
     @property
     def open_files(self) -> int:
         """The number of handles that are open."""
-        return sum(self._opens.values())
+        return self.files.handles
 
     # names
 
@@ -226,10 +227,11 @@ class Operations(pyfuse3.Operations):
         if not (isinstance(shown, File) and shown.info.version == known.version):
             raise VersionGoneError(f"{known.path!r}: this version is no longer shown")
         self._note_opening(known)
-        self._streamer(known)
-        self._opens[inode] = self._opens.get(inode, 0) + 1
+        self.files.open(inode, known.file.info)
+        if self.announced is not None:
+            self.announced.opened(inode)
         if known.number in self._gone or self.view.is_replaced(known.file.info):
-            await self._check_readable(known)
+            await self._check_readable(known.number, known.file.info)
         if self._foresight is not None:
             self._foresight.on_open(known.path, known.file.info)
         # the inode is one version, so what the page cache holds of it is always right
@@ -244,7 +246,7 @@ class Operations(pyfuse3.Operations):
         if off == 0 and self._foresight is not None:
             self._foresight.on_missed(known.path, known.file.info)
         try:
-            answer = await self._streamer(known).read(off, size)
+            answer = await self.files.streamer(known.number, known.file.info).read(off, size)
         except VersionGoneError:
             self._gone.add(known.number)
             raise
@@ -252,7 +254,7 @@ class Operations(pyfuse3.Operations):
         self.read_bytes += len(answer)
         return cast("bytes", answer)  # pyfuse3 takes any buffer; its annotation is narrower
 
-    async def _check_readable(self, inode: Inode) -> None:
+    async def _check_readable(self, number: int, info: ObjectInfo) -> None:
         """Fail here and not in the middle of a read, which Triton would take for the end of the file.
 
         What is shown was replaced in the store, and its successor is not shown yet. Where the bucket keeps versions,
@@ -260,27 +262,17 @@ class Operations(pyfuse3.Operations):
         """
         try:
             with trio.move_on_after(REPLACED_LOOK_S) as patience:
-                await self._streamer(inode).check_readable()
+                await self.files.streamer(number, info).check_readable()
         except BaseException:
-            self._close(FileHandleT(inode.number))
+            self.files.close(number)
             raise
         if not patience.cancelled_caught:
-            self._gone.discard(inode.number)
+            self._gone.discard(number)
 
     @answers_errno
     async def release(self, fh: FileHandleT) -> None:
         """Close one handle; the last one lets the cache know that nobody reads on."""
-        self._close(fh)
-
-    def _close(self, fh: FileHandleT) -> None:
-        left = self._opens.get(fh, 0) - 1
-        if left > 0:
-            self._opens[fh] = left
-            return
-        self._opens.pop(fh, None)
-        streamer = self._streamers.pop(fh, None)
-        if streamer is not None:
-            streamer.close()
+        self.files.close(fh)
 
     # extended attributes
 
@@ -391,14 +383,6 @@ class Operations(pyfuse3.Operations):
         if not isinstance(node, Directory):
             raise ObjectNotFoundError(f"{inode.path!r} is no longer a folder")
         return node
-
-    def _streamer(self, inode: Inode) -> Streamer:
-        streamer = self._streamers.get(inode.number)
-        if streamer is None and inode.file is not None:
-            streamer = self._streamers[inode.number] = self._open_streamer(inode.file.info, inode.number)
-        if streamer is None:
-            raise pyfuse3.FUSEError(errno.EISDIR)
-        return streamer
 
     def _attributes(self, number: int, node: Node, *, in_root: bool) -> pyfuse3.EntryAttributes:
         is_file = isinstance(node, File)

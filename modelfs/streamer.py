@@ -45,6 +45,12 @@ SECOND_LOOK_S = 0.5
 Within this time one such READ is told what the first was: a cold ``cat`` of a store that is away took two deadlines.
 A READ of a page that follows one of the same page is no second look, but may be another try of who reads."""
 
+_BRING_LOOK_S = 0.01
+_BRING_TRIES = 500
+_BRING_FAILURE = 150
+"""How often what is on its way for a file that nobody reads yet is looked after, in how many looks in a row the next
+piece may find no room to be pushed, and for how many of them a fetch counts that has failed."""
+
 _LOSSES_MOST = 16
 """After so many losses nothing of a file is pushed any more: what is pushed does not stay."""
 
@@ -71,6 +77,7 @@ class Streamer:
         self._pusher = pusher if pusher is not None and pusher.may_hold(info.size) else None
         self._window_bytes = window_bytes
         self._step_bytes = min(pushing.STEP_BYTES, window_bytes // 4 // BLOCK_BYTES * BLOCK_BYTES or BLOCK_BYTES)
+        self._wired_from = 0  # where tripwires begin: nobody need be heard of in what was brought
         self._policy = ReadAhead(info.size)
         self._given = Given()
         self._is_open = True
@@ -143,6 +150,38 @@ class Streamer:
         if missing is not None:
             await self._cache.read(self.info, missing, 1)
 
+    @property
+    def is_pushing(self) -> bool:
+        """Whether the page cache is given what comes."""
+        return self._pusher is not None
+
+    async def bring(self, stop: int) -> None:
+        """Push the file up to ``stop``, or to its end, before anybody reads it. Returns early where that cannot be.
+
+        Without tripwires: one that is read a minute later costs a round trip for each. What of it has come already, or
+        is asked for by a reader meanwhile, is not fetched twice.
+        """
+        last = min(stop, self.info.size) // BLOCK_BYTES  # what is left of a part block is a reader's own
+        self._wired_from = max(self._wired_from, last * BLOCK_BYTES)
+        unit = max(1, self._cache.unit_bytes_max // BLOCK_BYTES)
+        begun = done = tries = 0
+        while self._pusher is not None and self._is_open and tries <= _BRING_TRIES:
+            was_done, done = done, self._given.find(done, last, given=False)
+            if done < 0:
+                return
+            tries = 0 if done > was_done else tries
+            if not self._cache.holds(self.info, done):
+                tries += (done < begun) * _BRING_FAILURE  # or was dropped
+                begun = done
+            elif (extent := self._cache.landed(self.info, done)) is not None and not extent.waiters:
+                tries += 1
+                self._landed(extent)  # nobody has pushed it, or there was no room to, or the kernel did not take it
+            window_bytes = min(self._window(), self._window_bytes // 2)  # a reader's look-ahead needs room too
+            ahead = range(max(begun, done), min(last, done + window_bytes // BLOCK_BYTES))
+            if ahead and self._prefetch_missing(ahead, unit, self._landed):
+                begun = ahead.stop
+            await trio.sleep(_BRING_LOOK_S)
+
     def close(self) -> None:
         """Tell the cache that nobody has the file open."""
         self._is_open = False
@@ -187,7 +226,7 @@ class Streamer:
         return min(self._window_bytes, on_its_way + unheard)
 
     def _is_tripwire(self, offset: int) -> bool:
-        return self._pusher is not None and offset > 0 and offset % self._step_bytes == 0
+        return self._pusher is not None and offset % self._step_bytes == 0 and offset >= max(1, self._wired_from)
 
     def _note_loss(self, index: int) -> None:
         """Take note that the page cache has dropped a block it was given, and so perhaps those behind it."""
@@ -271,7 +310,9 @@ class Streamer:
             start += CAUGHT_UP_BYTES
         if start > extent.offset:
             start = -(-start // BLOCK_BYTES) * BLOCK_BYTES  # a block is given as a whole, or is left as a whole
-        parts = pushing.segments(start, stop, size=self.info.size, step_bytes=self._step_bytes)
+        parts = pushing.segments(
+            start, stop, size=self.info.size, step_bytes=self._step_bytes, wired_from=self._wired_from
+        )
         if parts and self._pusher.has_room(extent.length) and self._cache.hold(extent):
             self._pusher.push(self._inode, extent, parts, self._pushed)
 
@@ -292,4 +333,7 @@ class Streamer:
     def _shed(self, extent: Extent, start: int) -> None:
         """Drop an extent that was pushed from ``start`` on, but for what was held back."""
         stop = extent.offset + extent.length
-        self._cache.shed(extent, pushing.held_back(start, stop, size=self.info.size, step_bytes=self._step_bytes))
+        kept = pushing.held_back(
+            start, stop, size=self.info.size, step_bytes=self._step_bytes, wired_from=self._wired_from
+        )
+        self._cache.shed(extent, kept)

@@ -33,6 +33,7 @@ import trio
 from pyfuse3 import InodeT
 
 from modelfs import collector, control, kernel, location, logs, mounting, runtime, unmounting
+from modelfs.announced import Announced
 from modelfs.buffers import Buffers
 from modelfs.config import Config
 from modelfs.disk import DiskTier
@@ -42,7 +43,7 @@ from modelfs.journal import Journal
 from modelfs.journal import Shown as Inheritance
 from modelfs.listings import Listings
 from modelfs.looks import Looks
-from modelfs.memory_limit import memory_limit_bytes
+from modelfs.memory_limit import memory_limit_bytes, part_of_memory
 from modelfs.offline import OfflineStore
 from modelfs.opening import open_at_once, open_configured
 from modelfs.operations import Operations, Ownership
@@ -298,6 +299,15 @@ class Worker:
             xattrs=Xattrs(self._view, url=self._location.display, count_cached=self._reading.count_cached),
             takes_over=self._journal if self._takes_over else None,
         )
+        if config.load_ahead_bytes:
+            announced = Announced(
+                self._operations.inodes,
+                self._operations.files,
+                nursery=nursery,
+                most_bytes=partial(part_of_memory, config.load_ahead_bytes),
+            )
+            self._operations.announced = announced
+            self._reading.foresight.announce = announced.announce
         look_s = 0.0 if config.offline else config.look_s
         self._looks = Looks(self._view, wait_s=look_s, nursery=nursery, tell=self._operations.invalidate)
         self._operations.looks = self._looks

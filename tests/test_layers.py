@@ -20,6 +20,7 @@ ROWS = (
         "answers",
         "cookies",
         "pace",
+        "backward",
         "priority",
         "given",
         "names",
@@ -78,6 +79,8 @@ ROWS = (
     ("cache", "view"),
     ("inodes", "push", "foresight", "xattrs", "looks", "invalidations"),
     ("streamer", "inherited"),
+    ("open_files",),
+    ("announced",),
     ("operations", "reading"),
     # the serving process; the first row is shared with the supervisor
     ("mounting", "logs", "runtime"),

@@ -281,7 +281,7 @@ async def test_forgetting_everything_leaves_nothing() -> None:
         numbers = [(InodeT(number), inode.lookups) for number, inode in mount.operations.inodes._by_number.items()]
         await mount.operations.forget([*numbers, (InodeT(987654321), 5)])
         assert len(mount.operations.inodes) == 1
-        assert not mount.operations._streamers
+        assert not mount.operations.files.streamers
 
 
 # telling the kernel

@@ -166,6 +166,60 @@ def test_a_loader_that_looks_at_the_end_of_each_tensor_first_fetches_each_byte_o
     assert machine.pages.reads < 150
 
 
+@pytest.mark.parametrize("size", [100 * MIB, 40 * MIB + 3 * P, 20 * MIB + 77, 3 * P, 5])
+def test_a_file_that_is_brought_is_read_without_a_request_but_for_its_last_part_page(size: int) -> None:
+    async def body(machine: Machine) -> None:
+        await machine.streamer.bring(size)
+        fetched = machine.source.fetched
+        assert machine.pages.reads == 0
+        await go_through(machine, 0, size, MIB)
+        assert machine.source.fetched - fetched <= 128 * KIB
+        assert machine.pages.reads <= 1
+
+    assert run(body, size=size).source.fetched <= size + 128 * KIB
+
+
+def test_a_file_that_is_read_while_it_is_brought_is_fetched_once() -> None:
+    size = 120 * MIB
+
+    async def body(machine: Machine) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(machine.streamer.bring, size)
+            await trio.sleep(0.2)
+            nursery.start_soon(go_through, machine, 0, size // 2, MIB)
+            nursery.start_soon(go_through, machine, size // 2, size, MIB)
+
+    assert run(body, size=size, budget_bytes=256 * MIB, window_bytes=256 * MIB).source.fetched == size
+
+
+def test_what_was_brought_of_a_file_is_followed_by_its_readers_look_ahead() -> None:
+    size = 150 * MIB
+
+    async def body(machine: Machine) -> None:
+        await machine.streamer.bring(50 * MIB)
+        await go_through(machine, 0, size, MIB)
+
+    machine = run(body, size=size)
+    assert machine.source.fetched == size
+    assert machine.pages.reads < 80
+
+
+def test_bringing_ends_with_the_file_and_where_the_kernel_takes_no_pushes() -> None:
+    async def closed(machine: Machine) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(machine.streamer.bring, 150 * MIB)
+            await trio.sleep(0.1)
+            machine.streamer.close()
+
+    assert run(closed, size=150 * MIB).source.fetched < 100 * MIB
+
+    async def refused(machine: Machine) -> None:
+        machine.pusher._is_on = False
+        await machine.streamer.bring(150 * MIB)
+
+    assert run(refused, size=150 * MIB).source.fetched < 100 * MIB
+
+
 def test_random_small_reads_fetch_a_block_or_two_each() -> None:
     size, chance = 150 * MIB, random.Random(5)
 

@@ -140,6 +140,40 @@ def test_r24_the_open_of_a_config_fetches_the_selected_version_and_no_byte_of_an
         assert len(store.requests(kind="get")) == before  # it was there
 
 
+def test_r24_a_model_whose_files_were_looked_at_and_config_opened_is_in_the_page_cache_before_it_is_opened(
+    store: FaultServer, url: str, tmp_path: Path
+) -> None:
+    store.put("models", "repository/m/config.pbtxt", b"name: 'm'")
+    source = put(store, tmp_path, "m/2/weights", 40 * MIB)
+    put(store, tmp_path, "m/1/weights", 20 * MIB)
+    with mounted(url, tmp_path) as mount:
+        weights = mount.path / "m" / "2" / "weights"
+        assert [weights.stat().st_size, (mount.path / "m" / "1" / "weights").stat().st_size] == [40 * MIB, 20 * MIB]
+        (mount.path / "m" / "config.pbtxt").open("rb").close()
+        wait_until(lambda: pushed(mount) >= 40 * MIB)
+        assert store.wait_until_idle()
+        assert (sent(store, "m/2/weights"), sent(store, "m/1/weights")) == (40 * MIB, 0)
+        for _ in range(4):  # the machine may be short of memory, or somebody drops its caches
+            reads = mount.figures()["reads"]
+            assert subprocess.run(["cmp", weights, source], timeout=PATIENCE_S, check=False).returncode == 0
+            if mount.figures()["reads"] == reads:
+                break
+        else:
+            pytest.fail("each pass asked the daemon")
+
+
+def test_load_ahead_0_brings_only_the_beginning_of_a_model(store: FaultServer, url: str, tmp_path: Path) -> None:
+    store.put("models", "repository/m/config.pbtxt", b"name: 'm'")
+    put(store, tmp_path, "m/1/weights", 40 * MIB)
+    with mounted(url, tmp_path, "--load-ahead", "0") as mount:
+        assert (mount.path / "m" / "1" / "weights").stat().st_size == 40 * MIB
+        (mount.path / "m" / "config.pbtxt").open("rb").close()
+        wait_until(lambda: sent(store, "m/1/weights") > 0)
+        assert store.wait_until_idle()
+        assert sent(store, "m/1/weights") <= 8 * MIB
+        assert pushed(mount) == 0
+
+
 def test_r25_four_readers_of_one_file_are_one_download(store: FaultServer, url: str, tmp_path: Path) -> None:
     size = 100 * MIB
     source = put(store, tmp_path, "m/1/x", size)

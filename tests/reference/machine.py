@@ -263,7 +263,7 @@ class ReferenceMachine(MountedStore):
             assert number == ROOT or inode.lookups == held.lookups
         assert len(operations.inodes) == len(self.held)
         assert operations.open_files == sum(held.opens for held in self.held.values())
-        assert operations._streamers.keys() == set(self._opened())
+        assert operations.files.streamers.keys() == set(self._opened())
         check_cache(self.parts.cache)
 
     def teardown(self) -> None:
@@ -290,5 +290,5 @@ class ReferenceMachine(MountedStore):
         counts = [(InodeT(number), held.lookups) for number, held in self.held.items()]
         self.portal.call(self.parts.operations.forget, counts)
         assert len(self.parts.operations.inodes) == 1
-        assert not self.parts.operations._streamers
+        assert not self.parts.operations.files.streamers
         assert not self.parts.cache._unread, "what nobody has open may be evicted first"
