@@ -4,6 +4,9 @@ Law: one file at a time, in the order in which they were announced, and never mo
 opened yet. So a model that is loaded finds its weights there, and the link is busy while Triton starts, makes instances
 or copies to a GPU; and a wrong guess costs a bounded number of bytes. What nobody opens in time is forgotten.
 
+A file that was brought or opened once is not brought again: what the page cache still has of it would be fetched anew,
+each time that its model is loaded.
+
 Only a file that the kernel knows can be brought. Triton looks at all files of a model before it opens the config (for
 their times); who just reads configs does not, and starts nothing.
 """
@@ -14,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import trio
+from cachetools import LRUCache
 
 from modelfs.inodes import Inode, Inodes
 from modelfs.open_files import OpenFiles
@@ -23,6 +27,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 300.0
 """When nobody has opened any of the announced files for so long, none is expected any more."""
+
+_MET_MOST = 20_000
 
 
 class Announced:
@@ -37,6 +43,7 @@ class Announced:
         self._most_bytes = most_bytes
         self._waiting: OrderedDict[int, Inode] = OrderedDict()
         self._ahead: dict[int, int] = {}  # brought or being brought, and not opened yet: bytes
+        self._met: LRUCache[int, None] = LRUCache(_MET_MOST)  # brought or opened
         self._is_running = False
         self._opened_s = -math.inf  # of trio's clock
         self._fewer = trio.Event()  # that are ahead
@@ -44,7 +51,7 @@ class Announced:
     def announce(self, path: str, file: File) -> None:
         """Expect that the file at ``path`` will be opened."""
         inode = self._inodes.known(path, file)
-        if inode is None or inode.number in self._ahead or self._files.is_open(inode.number):
+        if inode is None or inode.number in self._met:
             return
         self._waiting[inode.number] = inode
         if not self._is_running:
@@ -54,6 +61,7 @@ class Announced:
     def opened(self, number: int) -> None:
         """Take note that a file is opened: its reader sees to it from now on."""
         self._waiting.pop(number, None)
+        self._met[number] = None
         if number in self._ahead:
             self._opened_s = trio.current_time()
             self._is_no_longer_ahead(number)
@@ -71,7 +79,7 @@ class Announced:
                     continue
                 number, inode = self._waiting.popitem(last=False)
                 assert inode.file is not None  # noqa: S101  only files are announced
-                if self._inodes.get(number) is inode and not self._files.is_open(number):
+                if self._inodes.get(number) is inode:
                     await self._bring(number, inode.file, room)
         finally:
             self._is_running = False
@@ -81,6 +89,7 @@ class Announced:
         if not streamer.is_pushing:
             self._files.give_up(number)
             return
+        self._met[number] = None
         self._ahead[number] = min(file.info.size, room)
         self._nursery.start_soon(self._forget_later, number)
         try:

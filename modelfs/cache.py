@@ -7,8 +7,8 @@ when it leaves the table; their sum never passes the budget.
 
 Who runs: everything but ``read`` is synchronous on the trio thread, hence atomic. A reader that needs room and finds
 none waits until some is returned. What a prefetch brought and nobody has read yet is evicted only for a demand
-read, or when it has lain there for UNREAD_STALE_S, never for another prefetch before; what was read to its end goes
-first, because the kernel's page cache holds it now.
+read, or when it has lain there for too long (``extents``), never for another prefetch before; what was read to its end
+goes first, because the kernel's page cache holds it now.
 
 Rejected: evicting in the order of last use. It throws the prefetched blocks, which nobody has touched yet, out before
 the ones that were just read and will not be read again.
@@ -26,7 +26,7 @@ import trio
 from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.connections import Connections, Ticket
 from modelfs.errors import PASSING, ModelfsError, StoreUnavailableError
-from modelfs.extents import Extent, Landed, checked
+from modelfs.extents import STRAY_STALE_S, Extent, Landed, checked
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,6 @@ Fetch = Callable[[ObjectInfo, int, int, Ticket], Awaitable[memoryview]]
 requests is made while it holds the ticket."""
 
 Identity = tuple[str, str]  # key, version
-
-UNREAD_STALE_S = 30.0
-"""How long look-ahead may wait for its reader while others want its room. Files that are held open and read no further
-(long-lived mappings) would else take the whole budget for ever: six left a seventh without read-ahead (seen)."""
 
 UNITS_IN_BUDGET = 16
 """A budget of 64 MiB is read ahead by 12 fetches of 4 MiB rather than by 6 of 8: the first bytes come sooner."""
@@ -256,6 +252,12 @@ class BlockCache:
             self._read[extent] = None
             self._room.unpark_all()
 
+    def read_by_chance(self, info: ObjectInfo, index: int) -> None:
+        """Tell that the extent of block ``index`` is one of a small read out of nowhere, which was made just now."""
+        extent = self._table.get(((info.key, info.version), index))
+        if extent is not None and extent in self._unread:
+            extent.landed_at_s, extent.patience_s = trio.current_time(), STRAY_STALE_S
+
     def abandon(self, info: ObjectInfo) -> None:
         """Tell that nobody has the file open any more: its blocks may be evicted before any others.
 
@@ -326,7 +328,7 @@ class BlockCache:
 
     @staticmethod
     def _is_stale(extent: Extent) -> bool:
-        return trio.current_time() - extent.landed_at_s > UNREAD_STALE_S
+        return trio.current_time() - extent.landed_at_s > extent.patience_s
 
     def _drop(self, extent: Extent) -> None:
         """Take an extent out of the table and return its bytes."""

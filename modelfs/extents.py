@@ -12,6 +12,13 @@ from modelfs.blocks import BLOCK_BYTES, ObjectInfo, block_count
 from modelfs.connections import Ticket
 from modelfs.errors import CorruptAnswerError, ModelfsError
 
+UNREAD_STALE_S = 30.0
+"""How long look-ahead may wait for its reader while others want its room. Files that are held open and read no further
+(long-lived mappings) would else take the whole budget for ever: six left a seventh without read-ahead (seen)."""
+
+STRAY_STALE_S = 1.0
+"""The same for the block of a small read out of nowhere: its neighbours may be wanted next, or nothing of it ever."""
+
 
 class Extent:
     """A run of blocks of one object version that one request brings."""
@@ -28,6 +35,7 @@ class Extent:
         "loading",
         "offset",
         "on_landed",
+        "patience_s",
         "ticket",
         "waiters",
     )
@@ -44,6 +52,7 @@ class Extent:
         self.error: ModelfsError | None = None
         self.landed = trio.Event()
         self.landed_at_s = 0.0  # of trio's clock
+        self.patience_s = UNREAD_STALE_S
         self.waiters = 0
         self.is_abandoned = False  # nobody has the file open, and it has not landed yet
 

@@ -24,10 +24,6 @@ class OpenFiles:
         """The number of handles that are open."""
         return sum(self._handles.values())
 
-    def is_open(self, number: int) -> bool:
-        """Tell whether somebody has an inode open."""
-        return number in self._handles
-
     def streamer(self, number: int, info: ObjectInfo) -> Streamer:
         """Return the Streamer of an inode; one is made where the kernel has a handle that we do not know."""
         found = self.streamers.get(number)

@@ -104,7 +104,7 @@ class ReadAhead:
         """
         self._reads += 1
         stop = min(offset + length, self._size)
-        if not self._leads_on(stop) and (
+        if not self._leads_on(length, stop) and (
             run_bytes := self._backward.on_read(
                 offset, stop, near_bytes=near_bytes(length), unseen_bytes=unseen_behind_bytes
             )
@@ -131,9 +131,14 @@ class ReadAhead:
             )  # whole units only: each READ would else ask for one more sliver (seen: 1 MiB each)
         return Advice(unit, range(first, max(first, last)), ahead_unit, stream.run_bytes < BLOCK_BYTES)
 
-    def _leads_on(self, stop: int) -> bool:
+    def _leads_on(self, length: int, stop: int) -> bool:
         """Tell whether a read that ends at ``stop`` leads a stream a little further, as most reads do."""
-        return any(0 < stop - stream.head <= SLACK_BYTES for stream in self._streams)
+        return any(0 < stop - stream.head <= self._reach_bytes(stream, length) for stream in self._streams)
+
+    @staticmethod
+    def _reach_bytes(stream: _Stream, length: int) -> int:
+        """Return how far from a stream's head a read can be that belongs to it: that grows with both."""
+        return max(near_bytes(length), min(SLACK_BYTES, stream.run_bytes))
 
     def _advise_back(self, offset: int, stop: int, run_bytes: int, window_bytes: int, unit_bytes: int) -> Advice:
         """Return the advice for a read of a reader that goes back, which has read ``run_bytes`` in sequence."""
@@ -179,7 +184,7 @@ class ReadAhead:
         return max(1, _power_of_two_below(most // BLOCK_BYTES))
 
     def _nearest(self, offset: int, length: int, unseen_bytes: int) -> _Stream | None:
-        """Return the stream that a read goes on with; how far off it may be grows with it and with the stream.
+        """Return the stream that a read goes on with.
 
         Those that have come to the same place are one from then on, with all that the longest of them has earned: one
         of 8 GiB that comes to a place where somebody had a look before would else begin again with a megabyte. Whoever
@@ -188,7 +193,7 @@ class ReadAhead:
         near = [
             stream
             for stream in self._streams
-            if abs(offset - stream.head) <= max(near_bytes(length), min(SLACK_BYTES, stream.run_bytes))
+            if abs(offset - stream.head) <= self._reach_bytes(stream, length)
             or 0 <= offset - stream.head <= unseen_bytes
         ]
         passed = [stream for stream in near if stream.head <= offset]

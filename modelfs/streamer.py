@@ -12,8 +12,9 @@ A reader holds nothing in the cache while it waits: what it has so far it has co
 on with the smallest budget, one extent at a time.
 
 A stray read, a small one out of nowhere, pushes nothing: of its block the kernel has what it asked for, and the rest
-stays with us as what goes first. A push of 128 KiB for each 4 KiB filled the page cache with what nobody had asked for,
-and had reads that came to lie behind it by chance taken for those of a reader that had come through it.
+stays with us for a second, and then gives way to any look-ahead. A push of 128 KiB for each 4 KiB filled the page cache
+with what nobody had asked for, and had reads that came to lie behind it by chance taken for those of a reader that had
+come through it.
 
 What the page cache has been given, by a push or as an answer, is not fetched early again. The kernel may have dropped
 it since: a READ of it tells, and then what lies ahead of that is no longer counted as given.
@@ -82,6 +83,7 @@ class Streamer:
         self._given = Given()
         self._is_open = True
         self._losses = 0
+        self._partly: dict[int, int] = {}  # of blocks that count as given: from where on they are
         self._last_read_bytes = 0
         self._failure: _Failure | None = None  # the last one
         self._left: dict[
@@ -123,14 +125,15 @@ class Streamer:
         self._ask_early(offset, stop, advice, landed)
         view, base = await self._cache.read(self.info, offset // BLOCK_BYTES, advice.unit, landed, since_s=began_s)
         if advice.is_stray and len(view) <= BLOCK_BYTES:
-            self._cache.read_to_end(self.info, offset // BLOCK_BYTES)
+            self._cache.read_by_chance(self.info, offset // BLOCK_BYTES)
         if stop <= base + len(view):
-            return self._take(view, base, offset, stop)
+            return self._take(view, base, offset, stop, goes_back=advice.goes_back)
         copied = bytearray(stop - offset)
         position = offset
         while True:
             upto = min(stop, base + len(view))
-            copied[position - offset : upto - offset] = self._take(view, base, position, upto)
+            taken = self._take(view, base, position, upto, goes_back=advice.goes_back)
+            copied[position - offset : upto - offset] = taken
             position = upto
             if position == stop:
                 return memoryview(copied)
@@ -175,12 +178,14 @@ class Streamer:
                 begun = done
             elif (extent := self._cache.landed(self.info, done)) is not None and not extent.waiters:
                 tries += 1
-                self._landed(extent)  # nobody has pushed it, or there was no room to, or the kernel did not take it
+                if extent.blocks.start not in self._left.values():  # which its reader has yet to come to
+                    self._landed(extent)  # nobody has pushed it, or there was no room to, or the kernel did not take it
             window_bytes = min(self._window(), self._window_bytes // 2)  # a reader's look-ahead needs room too
             ahead = range(max(begun, done), min(last, done + window_bytes // BLOCK_BYTES))
             if ahead and self._prefetch_missing(ahead, unit, self._landed):
                 begun = ahead.stop
             await trio.sleep(_BRING_LOOK_S)
+        self._wired_from = max(0, done) * BLOCK_BYTES
 
     def close(self) -> None:
         """Tell the cache that nobody has the file open."""
@@ -190,7 +195,7 @@ class Streamer:
 
     def _advise(self, offset: int, stop: int) -> Advice:
         index = offset // BLOCK_BYTES
-        was_given = index in self._given
+        was_given = index in self._given and offset >= self._partly.get(index, 0)
         tripped = self._is_tripwire(offset)
         if was_given and not tripped and not self._cache.holds(self.info, index):
             self._note_loss(index)
@@ -261,13 +266,13 @@ class Streamer:
             index = until
         return True
 
-    def _take(self, view: memoryview, base: int, offset: int, stop: int) -> memoryview:
+    def _take(self, view: memoryview, base: int, offset: int, stop: int, *, goes_back: bool) -> memoryview:
         self._give(offset, stop)
         end = base + len(view)
         index = offset // BLOCK_BYTES
         if offset == base and self._was_given(base // BLOCK_BYTES, end):
-            self._cache.read_to_end(self.info, index)  # by a reader that goes back
-        elif stop == end or self._is_tripwire(offset):
+            self._cache.read_to_end(self.info, index)
+        elif not goes_back and (stop == end or self._is_tripwire(offset)):
             begun = self._given.find(base // BLOCK_BYTES, index, given=True)
             if self._was_given(index if begun < 0 else begun, end):  # else READs of a part are still to come
                 self._cache.read_to_end(self.info, index)
@@ -298,6 +303,10 @@ class Streamer:
         """Take note that the page cache has the blocks whose last byte lies in ``[start, stop)``."""
         first = start // BLOCK_BYTES
         last = block_count(stop, block_bytes=BLOCK_BYTES) if stop == self.info.size else stop // BLOCK_BYTES
+        if start <= stop // BLOCK_BYTES * BLOCK_BYTES:
+            self._partly.pop(stop // BLOCK_BYTES, None)  # now the beginning of that block was given as well
+        if start % BLOCK_BYTES and stop - start >= BLOCK_BYTES and first not in self._given:
+            self._partly[first] = start  # else its READ would be taken for one of what the kernel has dropped
         self._given.add(first, last)
 
     def _landed(self, extent: Extent) -> None:

@@ -156,6 +156,21 @@ async def test_where_nothing_is_pushed_nothing_is_brought_or_kept() -> None:
 
 
 @in_virtual_time
+async def test_what_was_brought_or_opened_once_is_not_brought_again() -> None:
+    async with parts(most=100) as made:
+        number = made.announce("m/1/x", 10)
+        await trio.sleep(2)
+        made.open(number, "m/1/x")
+        made.files.close(number)
+        await trio.sleep(2 * PATIENCE_S)
+        made.announce("m/1/x", 10)
+        made.open(made.inodes.number_of("n/1/x", made.file("n/1/x", 10)), "n/1/x")
+        made.announce("n/1/x", 10)
+        await trio.sleep(5)
+        assert made.brought == ["m/1/x 10"]
+
+
+@in_virtual_time
 async def test_a_bug_in_bringing_ends_neither_the_mount_nor_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     async with parts(most=100) as made:
         made.announce("m/1/bug", 10)

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfs.blocks import ObjectInfo, block_count
-from modelfs.cache import UNREAD_STALE_S, BlockCache
+from modelfs.cache import BlockCache
 from modelfs.connections import Connections
 from modelfs.errors import CorruptAnswerError, ModelfsError, StoreUnavailableError
-from modelfs.extents import Extent
+from modelfs.extents import UNREAD_STALE_S, Extent
 
 
 def test_concurrent_readers_share_one_load() -> None:

@@ -149,6 +149,18 @@ def test_a_backward_pass_waits_for_a_round_trip_only_until_it_is_seen_to_go_back
     assert machine.pages.pushed > size // 2
 
 
+@pytest.mark.parametrize("budget", [8 * MIB, 16 * MIB, 64 * MIB])
+@pytest.mark.parametrize("piece", [128 * KIB, 516 * KIB, MIB])
+def test_a_backward_pass_without_pushes_fetches_each_byte_once(piece: int, budget: int) -> None:
+    size = 60 * MIB
+
+    async def body(machine: Machine) -> None:
+        for stop in range(size, 0, -piece):
+            await machine.pages.read(Reader(expects_page=1 << 40), max(0, stop - piece), min(piece, stop))
+
+    assert run(body, size=size, budget_bytes=budget, memory_limit_bytes=1).source.fetched <= 1.01 * size
+
+
 @pytest.mark.parametrize("piece", [16 * MIB, 24 * MIB + 4 * KIB])
 def test_a_loader_that_looks_at_the_end_of_each_tensor_first_fetches_each_byte_once(piece: int) -> None:
     """As memcpy does out of a mapping, with the kernel's megabyte around the page."""

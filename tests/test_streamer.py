@@ -14,6 +14,7 @@ from modelfs.blocks import BLOCK_BYTES, ObjectInfo
 from modelfs.cache import BlockCache
 from modelfs.connections import Connections, Ticket
 from modelfs.errors import StoreUnavailableError
+from modelfs.extents import STRAY_STALE_S
 from modelfs.push import Pusher
 from modelfs.pushing import PAGE_BYTES
 from modelfs.streamer import SECOND_LOOK_S, Streamer
@@ -180,9 +181,12 @@ def test_blocks_of_small_reads_out_of_nowhere_give_way_to_the_look_ahead_of_a_re
                 budget_bytes=24 * B, fetch=Source().fetch, connections=Connections(most=1000), nursery=loads
             )
             streamer = Streamer(file(512 * B), cache, window_bytes=64 * B)
-            for block in range(5, 505, 20):
-                await streamer.read(block * B, PAGE_BYTES)
+            async with trio.open_nursery() as nursery:
+                for block in range(5, 505, 20):
+                    nursery.start_soon(streamer.read, block * B, PAGE_BYTES)
             assert cache.statistics().used_bytes > 20 * B, "there was room, and so nothing was at stake"
+            assert not cache.prefetch(file(64 * B), range(16), 16), "the next small reads may be of the same blocks"
+            await trio.sleep(STRAY_STALE_S + 0.1)
             assert cache.prefetch(file(64 * B), range(16), 16)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
