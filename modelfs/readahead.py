@@ -100,7 +100,7 @@ class ReadAhead:
         may look ahead.
 
         >>> ReadAhead(10**9).on_read(500_000_000, 4096, window_bytes=2**25)
-        Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1, is_stray=True)
+        Advice(unit=1, ahead=range(3815, 3815), ahead_unit=1, is_stray=True, goes_back=False)
         """
         self._reads += 1
         stop = min(offset + length, self._size)

@@ -1,10 +1,11 @@
 """The control group's limit, of either version, nested, in a container, and with nothing to be read."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from modelfs.memory_limit import memory_limit_bytes
+from modelfs.memory_limit import available_bytes, memory_limit_bytes, part_of_memory
 
 GIB = 2**30
 NONE_OF_V1 = "9223372036854771712"
@@ -62,3 +63,23 @@ def test_a_machine_without_groups_has_no_limit(tmp_path: Path) -> None:
 def test_this_machine_is_understood() -> None:
     limit = memory_limit_bytes()
     assert limit is None or limit > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("MemTotal:  9 kB\nMemAvailable:    2048 kB\n", 2 * 2**20),
+        ("MemTotal:  9 kB\n", None),
+        ("MemAvailable: much\n", None),
+    ],
+)
+def test_what_the_machine_has_is_what_the_kernel_says(tmp_path: Path, told: str, expected: int | None) -> None:
+    (tmp_path / "meminfo").write_text(told)
+    assert available_bytes(told=tmp_path / "meminfo") == expected
+    assert available_bytes(told=tmp_path / "nothing") is None
+
+
+def test_a_part_of_memory_is_at_most_what_was_asked_for_and_a_quarter_of_what_there_is() -> None:
+    assert part_of_memory(0) == 0
+    assert part_of_memory(4096) == 4096
+    assert 0 < part_of_memory(2**60) < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4

@@ -106,7 +106,8 @@ def test_r5_mapped_weights_serve_and_a_load_ends_although_the_worker_is_killed(
         put(store, tmp_path / "mapped", "mapped")
         url = f"s3://127.0.0.1:{store.port}/models/repository"
         with (
-            mounted(url, tmp_path, "--refresh", "1") as mount,
+            # not brought before: what is in the page cache would be asked of no worker
+            mounted(url, tmp_path, "--refresh", "1", "--load-ahead", "0") as mount,
             TritonServer(triton, mount.path, log=tmp_path / "triton.log", mode="poll", poll_s=1) as server,
         ):
             server.wait_ready(START_S)
